@@ -1,0 +1,1 @@
+"""Conformance cases as data, and what replays them."""
