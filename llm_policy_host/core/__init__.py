@@ -1,0 +1,1 @@
+"""The Lua core, embedded: the only package that knows lupa."""

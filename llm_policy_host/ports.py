@@ -1,0 +1,77 @@
+"""What the host needs from the world, as protocols: the driver knows nothing more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from .values import Call, Credential, Failure, Plain, Response, Secret, Step, StreamChunk
+
+
+class Timer(Protocol):
+    """Something that will happen unless it is cancelled."""
+
+    def cancel(self) -> None:
+        """Let it not happen."""
+
+
+class Clock(Protocol):
+    """The only source of time."""
+
+    def now_ms(self) -> int:
+        """Give milliseconds since 1970; never smaller than before."""
+
+    async def sleep_ms(self, ms: float) -> None:
+        """Return after `ms` milliseconds."""
+
+    def call_later(self, ms: float, action: Callable[[], None]) -> Timer:
+        """Run `action` on the running event loop after `ms` milliseconds."""
+
+
+class Provider(Protocol):
+    """A dialect: turns a call into an answer or a failure, and raises neither."""
+
+    async def send(self, call: Call, credential: Credential) -> Response | Failure:
+        """Answer a call at once."""
+
+    def stream(self, call: Call, credential: Credential) -> AsyncIterator[StreamChunk | Failure]:
+        """Answer a call in pieces; a failure is the last thing it yields."""
+
+    async def close(self) -> None:
+        """Give back what it holds."""
+
+
+class SecretSource(Protocol):
+    """Where secrets live."""
+
+    def find(self, auth: Mapping[str, Any]) -> Secret | None:
+        """Give the secret that an `auth` record names, or None when it is not set."""
+
+
+class Authenticator(Protocol):
+    """Turns a provider's name into the credential for one call."""
+
+    async def credential(self, provider_id: str) -> Credential | Failure:
+        """Give what the adapter needs; a failure when the secret cannot be had."""
+
+
+class Engine(Protocol):
+    """The core as the driver sees it: start, then an event for each step.
+
+    Steps, contracts, events and inputs are the plain data of spec 2.1–2.3. A handle is
+    opaque to the host.
+    """
+
+    def start(self, contract: Plain, inputs: Plain) -> Step:
+        """Plan, and take the first step."""
+
+    def resume(self, handle: object, event: Plain, inputs: Plain) -> Step:
+        """Take the next step after an event."""
+
+    def rank(self, contract: Plain, inputs: Plain) -> Plain:
+        """Plan without any effect: `{ordered, error, rejected}`."""
+
+    def status(self, now_ms: int) -> Plain:
+        """Give the health of every provider."""
