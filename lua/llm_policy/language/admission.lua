@@ -23,13 +23,16 @@ local function argument_path(path, op, position)
 end
 
 --- The operation of a well-formed head, or a refusal code and a detail.
-local function read_head(term)
+local function read_head(run, term)
   local n = tables.dense(term)
   local op = n and n >= 1 and rawget(term, 1)
   if type(op) ~= "string" then
     return nil, "not_a_term", "a term is a list that starts with the name of an operation"
   end
   local operation = signature.by_name[op]
+  if not operation and run.allows_functions and signature.locals[op] then
+    operation, run.is_local = signature.locals[op], true
+  end
   if not operation then
     local shown = #op <= 64 and "no operation `" .. op .. "`" .. names.hint(op, signature.names)
     return nil, "unknown_op", shown or "no such operation"
@@ -71,7 +74,7 @@ admit = function(run, term, path, depth, expected)
   if run.nodes > MAX_NODES then
     return refuse("too_large", path, "a term has at most 4096 nodes")
   end
-  local operation, given, detail = read_head(term)
+  local operation, given, detail = read_head(run, term)
   if not operation then
     return refuse(given, path, detail)
   end
@@ -93,13 +96,18 @@ end
 --- The sort of a term, or nothing and its refusal.
 ---@param term any
 ---@param schema table|nil a vocabulary, or what `vocabulary.new` takes
+---@param allows_functions boolean|nil whether the operator's own Lua functions may stand in it
 ---@return string|nil sort
 ---@return table|nil refusal {code, path, detail}
-local function check(term, schema)
-  local run = { nodes = 0, vocabulary = vocabularies.new(schema) }
+---@return boolean|nil is_local whether a function stands in it: it has no encoding then
+local function check(term, schema, allows_functions)
+  local run = { nodes = 0, vocabulary = vocabularies.new(schema), allows_functions = allows_functions }
   local sort, refusal = admit(run, term, "$", 1, nil)
   if not sort then
     return nil, refusal
+  end
+  if run.is_local then
+    return sort, nil, true
   end
   if #encoding.encode(term) > MAX_ENCODING_BYTES then
     return refuse("too_large", "$", "an encoding has at most 262144 bytes")

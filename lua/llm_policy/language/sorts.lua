@@ -223,6 +223,11 @@ local checks = {
   Action = check_action,
   Recipe = check_recipe,
   Chain = check_chain,
+  Function = function(value)
+    if type(value) ~= "function" then
+      return "bad_scalar", "a function is wanted"
+    end
+  end,
 }
 
 return {

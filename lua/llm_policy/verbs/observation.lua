@@ -10,7 +10,7 @@ local type = type
 
 --- A view of candidates in a ctx.
 ---@param provide function|nil (view, aspect) -> column or nothing
----@param spare table|nil scratch lists that may be used and given back
+---@param spare table|nil pool of scratch lists
 local function view(candidates, ctx, provide, spare)
   return { n = #candidates, candidates = candidates, ctx = ctx, columns = {}, provide = provide, spare = spare or {} }
 end
@@ -88,17 +88,16 @@ local function served_by(candidate)
   return type(peer) == "string" and peer or at(candidate, "provider_id") or false
 end
 
---- A scratch list; `give` returns it. What it holds is left over from its last use.
-local function borrow(seen)
-  local spare = seen.spare
-  local n = #spare
-  local list = spare[n]
-  spare[n] = nil
+--- A list from a pool of scratch lists; `give` returns it. What it holds is left over.
+local function borrow(pool)
+  local n = #pool
+  local list = pool[n]
+  pool[n] = nil
   return list or {}
 end
 
-local function give(seen, list)
-  seen.spare[#seen.spare + 1] = list
+local function give(pool, list)
+  pool[#pool + 1] = list
 end
 
 return {

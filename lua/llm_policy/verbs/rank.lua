@@ -14,7 +14,7 @@ local vocabularies = require("llm_policy.language.vocabulary")
 
 local at, column, borrow, give = vocabularies.at, observation.column, observation.borrow, observation.give
 local bound, times = numbers.bound, numbers.times
-local T, TINY, HIGH = numbers.T, numbers.TINY, numbers.HIGH
+local T, TINY, HIGH = numbers.T, 1 / numbers.T, numbers.HIGH
 
 -- Up to this rank a scan for the next best is cheaper than sorting all.
 local SCANS = 12
@@ -59,14 +59,14 @@ end
 operations.add = function(args)
   return function(view, idx, m, out)
     args[1](view, idx, m, out)
-    local more = borrow(view)
+    local more = borrow(view.spare)
     for j = 2, #args do
       args[j](view, idx, m, more)
       for k = 1, m do
         out[k] = out[k] + more[k]
       end
     end
-    give(view, more)
+    give(view.spare, more)
     for k = 1, m do
       out[k] = bound(out[k])
     end
@@ -108,7 +108,7 @@ operations.gate = function(args)
   local pred, child = args[1], args[2]
   return function(view, idx, m, out)
     child(view, idx, m, out)
-    local passing = borrow(view)
+    local passing = borrow(view.spare)
     for k = 1, m do
       passing[k] = idx[k]
     end
@@ -123,7 +123,7 @@ operations.gate = function(args)
         end
       end
     end
-    give(view, passing)
+    give(view.spare, passing)
   end
 end
 

@@ -1,0 +1,321 @@
+-- The run: plan once, walk the shortlist, on failure ask the policy's plan what to do (spec 2.4).
+--
+-- A run is its handle, plain data that changes with every event. What may happen in which state is
+-- the table TRANSITIONS; what an action word does is the table ACTIONS.
+
+local contracts = require("llm_policy.engine.contract")
+local decide = require("llm_policy.semantics.decide")
+local health = require("llm_policy.engine.health")
+local numbers = require("llm_policy.base.numbers")
+local observation = require("llm_policy.verbs.observation")
+local policies = require("llm_policy.engine.policies")
+local sequence = require("llm_policy.verbs.sequence")
+local snapshots = require("llm_policy.engine.snapshot")
+local trace = require("llm_policy.engine.trace")
+local vocabularies = require("llm_policy.language.vocabulary")
+
+local type = type
+local is_finite, integral = numbers.is_finite, numbers.integral
+
+-- Plans ---------------------------------------------------------------------------------------------
+
+--- Opens the plan of a run: everyone who may be called, found in order as they are needed.
+local function open_plan(run)
+  if not run.plan then
+    local view = snapshots.view(run.engine, run.handle.snapshot)
+    local idx, scores = observation.borrow(run.engine.spare), observation.borrow(run.engine.spare)
+    local carriers = policies.narrowed(run.engine, run.policy, run.handle.snapshot.ctx.request)
+    run.plan = { view = view, idx = idx, scores = scores, carriers = carriers }
+    run.plan.cursor = decide.shortlist(carriers, view, idx, scores)
+  end
+  return run.plan
+end
+
+local function close_plan(run)
+  if run.plan then
+    observation.give(run.engine.spare, run.plan.idx)
+    observation.give(run.engine.spare, run.plan.scores)
+    run.plan = nil
+  end
+end
+
+--- The candidate at a rank of the shortlist, or nothing behind its end.
+local function at_rank(plan, r)
+  if decide.reach(plan.cursor, r) then
+    local index = plan.idx[plan.cursor.order[r]]
+    return plan.view.candidates[index], index, plan.cursor.scores[r]
+  end
+end
+
+-- Steps ---------------------------------------------------------------------------------------------
+
+local function note(run, entry)
+  run.handle.path[#run.handle.path + 1] = entry
+end
+
+local function chosen(run)
+  local candidate = run.candidate
+  local out = snapshots.prices(run.handle.snapshot, candidate)
+  out.provider_id = candidate.provider_id
+  out.model_family = candidate.model_family
+  out.served_model_id = candidate.served_model_id
+  out.served_by = observation.served_by(candidate)
+  return out
+end
+
+--- Ends the run. With a full trace the lists follow from the snapshot once more.
+local function finish(run, ok, err, response)
+  local handle, ranked, rejected = run.handle, run.handle.used, nil
+  if handle.is_full and run.policy then
+    local view = snapshots.view(run.engine, handle.snapshot)
+    ranked, rejected = trace.lists(policies.narrowed(run.engine, run.policy, handle.snapshot.ctx.request), view)
+  end
+  handle.state = "done"
+  local result = {
+    ok = ok,
+    response = response,
+    error = err,
+    chosen = ok and chosen(run) or nil,
+    trace = trace.summary(run.policy, handle, ranked, rejected, run.now_ms),
+  }
+  return { status = "done", result = result, state_handle = handle }
+end
+
+local function exhausted(run)
+  local kind = run.handle.last_kind
+  return finish(run, false, kind and "exhausted: " .. kind or "no_candidates")
+end
+
+--- The changed parameters of the coming attempt.
+local function mutated(run)
+  local handle, engine = run.handle, run.engine
+  local params = contracts.parameters(handle.snapshot.ctx.request, engine.params)
+  if handle.attempt == 1 and run.plan then
+    return run.policy.carriers.mutate(params, run.plan.view, handle.index)
+  end
+  local view = snapshots.single(engine, handle.snapshot, run.candidate, handle.attempt)
+  return run.policy.carriers.mutate(params, view, 1)
+end
+
+--- Calls the run's candidate.
+local function call(run)
+  local handle = run.handle
+  handle.state, handle.attempt, handle.called_ms = "calling", handle.attempt + 1, run.now_ms
+  return { status = "call", candidate = run.candidate, index = handle.index, params = mutated(run), state_handle = handle }
+end
+
+local function is_disabled(run, provider_id)
+  local now_ms, handle = run.now_ms, run.handle
+  local own, given = handle.disabled[provider_id], handle.snapshot.ctx.state.disabled[provider_id]
+  return health.is_disabled(run.engine.health, provider_id, now_ms)
+    or own ~= nil and now_ms < own
+    or given == true
+    or is_finite(given) and now_ms < given
+end
+
+--- Calls the next candidate of the shortlist, of one family where that is wanted; a provider that is
+--- disabled at this moment is skipped.
+local function advance(run, family)
+  local plan, handle = open_plan(run), run.handle
+  while true do
+    local candidate, index, score = at_rank(plan, handle.rank + 1)
+    if not candidate then
+      return exhausted(run)
+    end
+    handle.rank = handle.rank + 1
+    if not family or candidate.model_family == family then
+      handle.used[#handle.used + 1] = trace.ranked_entry(candidate, score)
+      if not is_disabled(run, candidate.provider_id) then
+        run.candidate, handle.index, handle.retries = candidate, index, 0
+        handle.provider_id, handle.model_family = candidate.provider_id, candidate.model_family
+        return call(run)
+      end
+      note(run, trace.skipped(candidate))
+    end
+  end
+end
+
+-- Actions -------------------------------------------------------------------------------------------
+
+--- How long to wait before a retry: the backoff of its number, or longer where the provider says so.
+local function wait_ms(action, retry, retry_after_ms)
+  local backoff = action.backoff_ms or 0
+  if type(backoff) == "table" then
+    backoff = backoff[retry] or backoff[#backoff]
+  end
+  if retry_after_ms and retry_after_ms > backoff then
+    return retry_after_ms
+  end
+  return backoff
+end
+
+local ACTIONS = {}
+
+ACTIONS.next_candidate = function(run)
+  return advance(run)
+end
+
+ACTIONS.next_provider_same_model = function(run)
+  return advance(run, run.candidate.model_family)
+end
+
+ACTIONS.disable_provider = function(run)
+  local provider_id = run.candidate.provider_id
+  local until_ms = run.now_ms + run.engine.config.defaults.disable_provider_ttl_ms
+  run.engine.health = health.disabled(run.engine.health, provider_id, until_ms)
+  run.handle.disabled[provider_id] = until_ms
+  note(run, trace.provider_disabled(provider_id, until_ms))
+  return advance(run)
+end
+
+ACTIONS.abort = function(run)
+  return finish(run, false, run.handle.last_kind)
+end
+
+ACTIONS.retry_same = function(run, action, failure)
+  local handle = run.handle
+  if handle.retries >= (action.attempts or 1) then
+    local word = action.then_action or "next_candidate"
+    return ACTIONS[word == "retry_same" and "next_candidate" or word](run, action, failure)
+  end
+  handle.retries = handle.retries + 1
+  local wait = wait_ms(action, handle.retries, failure.retry_after_ms)
+  if wait <= 0 then
+    return call(run)
+  end
+  handle.state, handle.due_ms = "waiting", run.now_ms + wait
+  note(run, trace.retry_scheduled(handle.attempt + 1, handle.due_ms))
+  return { status = "wait", until_ms = integral(handle.due_ms), state_handle = handle }
+end
+
+-- Events --------------------------------------------------------------------------------------------
+
+local function latency_ms(run, event)
+  return is_finite(event.latency_ms) and event.latency_ms or run.now_ms - run.handle.called_ms
+end
+
+local function accept(run, event)
+  local candidate = run.candidate
+  run.engine.health = health.succeeded(run.engine.health, candidate.provider_id, vocabularies.route(candidate))
+  note(run, trace.attempted(run.handle, candidate, latency_ms(run, event)))
+  return finish(run, true, nil, event.response)
+end
+
+--- A failure as the engine reads it; what is no admissible number counts as absent.
+local function read_failure(event, plan, candidate)
+  local kind = type(event.error_kind) == "string" and event.error_kind or "unknown"
+  local retry_after_ms = event.retry_after_ms
+  return {
+    kind = kind,
+    action = kind == "stream_interrupted" and { action = "abort" } or sequence.classify(plan, kind),
+    http_status = is_finite(event.http_status) and event.http_status or nil,
+    retry_after_ms = is_finite(retry_after_ms) and retry_after_ms >= 0 and retry_after_ms or nil,
+    provider_id = candidate.provider_id,
+    route = vocabularies.route(candidate),
+  }
+end
+
+local function recover(run, event)
+  local engine, failure = run.engine, read_failure(event, run.policy.carriers.failures, run.candidate)
+  local opened
+  engine.health, opened = health.failed(engine.health, failure, run.now_ms, engine.config.defaults)
+  note(run, trace.attempted(run.handle, run.candidate, latency_ms(run, event), failure))
+  for i = 1, #opened do
+    note(run, trace.breaker_opened(opened[i]))
+  end
+  run.handle.last_kind = failure.kind
+  return ACTIONS[failure.action.action](run, failure.action, failure)
+end
+
+-- Every event that a state allows is an entry here. Anything else is the host's mistake and is
+-- refused without changing the run.
+local TRANSITIONS = {
+  calling = { response = accept, failure = recover },
+  waiting = { woke = call },
+  done = {},
+}
+
+local function event_name(event)
+  if type(event) ~= "table" then
+    return "event"
+  elseif event.woke then
+    return "woke"
+  end
+  return event.ok == true and "response" or event.ok == false and "failure" or "event"
+end
+
+local function refuse(detail)
+  return nil, { code = "event_not_allowed", path = "$", detail = detail }
+end
+
+-- Faces ---------------------------------------------------------------------------------------------
+
+--- A run that ends before it is planned.
+local function refused(engine, now_ms, err, refusal)
+  local handle = { v = 1, state = "done", path = {}, used = {}, snapshot = { ctx = { now_ms = now_ms } } }
+  local step = finish({ engine = engine, handle = handle, now_ms = now_ms }, false, err)
+  step.result.refusal = refusal
+  return step
+end
+
+--- Plans a contract; the first step.
+local function start(engine, contract, inputs)
+  local now_ms = inputs.now_ms or 0
+  local ok, refusal = contracts.check(contract, engine.params)
+  if not ok then
+    return refused(engine, now_ms, "policy_refused", refusal)
+  end
+  local policy, err, policy_refusal = policies.of_contract(engine, contract)
+  if not policy then
+    return refused(engine, now_ms, err, policy_refusal)
+  end
+  local handle = {
+    v = 1,
+    policy_id = policy.id,
+    term = not policy.is_local and policy.term or nil,
+    profile = policy.is_local and policy.profile or nil,
+    snapshot = snapshots.freeze(engine, contract, inputs),
+    is_full = inputs.trace == "full",
+    attempt = 0,
+    rank = 0,
+    retries = 0,
+    disabled = {},
+    path = {},
+    used = {},
+  }
+  local run = { engine = engine, handle = handle, policy = policy, now_ms = now_ms }
+  local step = advance(run)
+  close_plan(run)
+  return step
+end
+
+--- The candidate that a run is about, found again in this engine's catalog.
+local function current(engine, handle)
+  local candidate = snapshots.candidates(engine, handle.snapshot)[handle.index]
+  if candidate and candidate.provider_id == handle.provider_id and candidate.model_family == handle.model_family then
+    return candidate
+  end
+end
+
+--- Takes what happened; the next step. A refused event changes nothing.
+local function resume(engine, handle, event, inputs)
+  local name = event_name(event)
+  local transition = type(handle) == "table" and TRANSITIONS[handle.state] and TRANSITIONS[handle.state][name]
+  if not transition then
+    return refuse("the run does not take this event in this state")
+  end
+  local policy, candidate = policies.of_handle(engine, handle), current(engine, handle)
+  if not policy or not candidate then
+    return refuse("the run belongs to another catalog or policy")
+  end
+  if inputs.trace == "full" then
+    handle.is_full = true
+  end
+  local now_ms = inputs.now_ms or handle.due_ms or handle.called_ms
+  local run = { engine = engine, handle = handle, policy = policy, candidate = candidate, now_ms = now_ms }
+  local step = transition(run, event)
+  close_plan(run)
+  return step
+end
+
+return { start = start, resume = resume }

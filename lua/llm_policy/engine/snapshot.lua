@@ -1,0 +1,172 @@
+-- The snapshot of one run: all that its decisions may read, frozen when it is planned, and the view
+-- of the candidates that follows from it.
+--
+-- INVARIANT: plain data. From the snapshot and the config the same plan follows in any runtime, so a
+-- run's handle carries the snapshot instead of a ranking of candidates that are never tried.
+
+local catalogs = require("llm_policy.engine.catalog")
+local health = require("llm_policy.engine.health")
+local numbers = require("llm_policy.base.numbers")
+local observation = require("llm_policy.verbs.observation")
+local tables = require("llm_policy.base.tables")
+local vocabularies = require("llm_policy.language.vocabulary")
+
+local at, route = vocabularies.at, vocabularies.route
+local bound, times, is_finite, HIGH = numbers.bound, numbers.times, numbers.is_finite, numbers.HIGH
+local next, type = next, type
+
+local function is_filled(t)
+  return type(t) == "table" and next(t) ~= nil
+end
+
+--- Disabled providers: the engine's own and the host's extras.
+local function disabled_providers(engine, inputs, now_ms)
+  local own = health.disabled_now(engine.health, now_ms)
+  if not is_filled(inputs.disabled) then
+    return own
+  end
+  local extras = tables.keys(inputs.disabled)
+  for i = 1, #extras do
+    local until_ms = inputs.disabled[extras[i]]
+    if until_ms == true or is_finite(until_ms) and until_ms > now_ms then
+      own[extras[i]] = until_ms
+    end
+  end
+  return own
+end
+
+--- Freezes what a plan of this contract may read.
+---@param engine table
+---@param contract table
+---@param inputs table spec 2.3
+---@return table snapshot {ctx, observed?, price_multipliers?, offers?}
+local function freeze(engine, contract, inputs)
+  local now_ms = inputs.now_ms or 0
+  return {
+    ctx = {
+      request = contract,
+      now_ms = now_ms,
+      seed = contract.seed or inputs.seed,
+      attempt = 1,
+      state = {
+        ema = engine.prices,
+        credits = is_filled(inputs.credits) and inputs.credits or engine.credits,
+        breakers = health.open_breakers(engine.health, now_ms),
+        disabled = disabled_providers(engine, inputs, now_ms),
+      },
+    },
+    observed = is_filled(inputs.observed) and inputs.observed or nil,
+    price_multipliers = is_filled(inputs.price_multipliers) and inputs.price_multipliers or nil,
+    offers = is_filled(inputs.offers) and inputs.offers or nil,
+  }
+end
+
+--- The ranking multiplier of a candidate; 1 where there is none that is above 0.
+local function multiplier(snapshot, candidate)
+  local by = snapshot.price_multipliers
+  local found = at(by, candidate.source) or at(by, candidate.provider_id)
+  return is_finite(found) and found > 0 and found or 1
+end
+
+--- A field as the run sees it: with the host's observations and price multipliers over it.
+local function reader(snapshot, aspect)
+  if aspect.dynamic == "price" and snapshot.price_multipliers then
+    return function(candidate, ctx)
+      local raw = aspect.read(candidate, ctx)
+      return raw == HIGH and raw or times(multiplier(snapshot, candidate), bound(raw))
+    end
+  end
+  if aspect.dynamic == "observed" and snapshot.observed then
+    return function(candidate, ctx)
+      local seen = at(at(snapshot.observed, route(candidate)), aspect.key)
+      if is_finite(seen) then
+        return numbers.carrier(seen)
+      end
+      if type(seen) == "boolean" then
+        return seen
+      end
+      return aspect.read(candidate, ctx)
+    end
+  end
+  return aspect.read
+end
+
+--- Whether an aspect reads nothing that differs from the catalog at rest.
+local function is_at_rest(snapshot, aspect)
+  local kind, state = aspect.dynamic, snapshot.ctx.state
+  if kind == "price" then
+    return not snapshot.price_multipliers
+  elseif kind == "observed" then
+    return not snapshot.observed
+  elseif kind == "state" then
+    return not (next(state.breakers) or next(state.disabled) or is_filled(state.credits))
+  end
+  return true
+end
+
+local function read_all(candidates, read, ctx)
+  local out = {}
+  for i = 1, #candidates do
+    out[i] = read(candidates[i], ctx)
+  end
+  return out
+end
+
+--- Columns of one plan; those at rest stay with the catalog. A capability that no candidate of the
+--- catalog names does not: callers choose such names.
+local function provider_of_columns(catalog, snapshot, candidates)
+  local is_resident = candidates == catalog.candidates
+  return function(view, aspect)
+    local stays = is_resident
+      and is_at_rest(snapshot, aspect)
+      and (not aspect.capability or catalog.capabilities[aspect.capability])
+    if stays and catalog.columns[aspect.key] then
+      return catalog.columns[aspect.key]
+    end
+    local column = read_all(candidates, reader(snapshot, aspect), view.ctx)
+    if stays then
+      catalog.columns[aspect.key] = column
+    end
+    return column
+  end
+end
+
+--- The candidates of a run, in canonical order.
+local function candidates(engine, snapshot)
+  local extra = snapshot.ctx.request.extra_candidates
+  if not snapshot.offers and not extra then
+    return engine.catalog.candidates
+  end
+  return catalogs.with_foreign(engine.catalog, snapshot.offers, extra, snapshot.ctx.now_ms)
+end
+
+--- The view of all candidates of a run.
+local function view(engine, snapshot)
+  local list = candidates(engine, snapshot)
+  return observation.view(list, snapshot.ctx, provider_of_columns(engine.catalog, snapshot, list), engine.spare)
+end
+
+--- The view of one candidate at an attempt.
+local function single(engine, snapshot, candidate, attempt)
+  local ctx, list = tables.copy(snapshot.ctx), { candidate }
+  ctx.attempt = attempt
+  return observation.view(list, ctx, provider_of_columns(engine.catalog, snapshot, list), engine.spare)
+end
+
+--- Price fields of a candidate as results report them: nothing where unknown.
+local function prices(snapshot, candidate)
+  local factor, out = multiplier(snapshot, candidate), {}
+  local function read(name)
+    local raw = vocabularies.observe(vocabularies.CORE_FIELDS[name], candidate, snapshot.ctx)
+    if raw ~= HIGH then
+      out["raw_" .. name] = raw
+      out[name] = factor == 1 and raw or times(factor, bound(raw))
+    end
+  end
+  read("price_in")
+  read("price_out")
+  out.price_multiplier = factor
+  return out
+end
+
+return { freeze = freeze, candidates = candidates, view = view, single = single, prices = prices }

@@ -1,0 +1,2 @@
+-- The older name of the public face.
+return require("llm_policy")
