@@ -44,9 +44,7 @@ def _pred(vector: Data, _expect: Data) -> None:
 def _policy(vector: Data, expect: Data) -> None:
     seen = observe_case(vector)
     assert [each["provider"] for each in seen["ordered"]] == expect["ordered"]
-    assert [each["score"] for each in seen["ordered"]] == pytest.approx(
-        expect["scores"], rel=0, abs=1e-12
-    )
+    assert [each["score"] for each in seen["ordered"]] == pytest.approx(expect["scores"], rel=0, abs=1e-12)
     rejected = [{key: each[key] for key in ("provider", "reason")} for each in seen["rejected"]]
     assert rejected == expect["rejected"]
 

@@ -108,9 +108,7 @@ def _number(case: Data, _schema: Schema) -> Data:
 
 def _json(case: Data, _schema: Schema) -> Data:
     try:
-        value = json.loads(
-            case["text"], parse_int=float, parse_constant=_bad, object_pairs_hook=_pairs
-        )
+        value = json.loads(case["text"], parse_int=float, parse_constant=_bad, object_pairs_hook=_pairs)
         return {"value": _plain(value, 0)}
     except (ValueError, RecursionError):
         return {"refused": True}

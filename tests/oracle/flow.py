@@ -38,6 +38,8 @@ Encoding: `sigma-flow/v1:(` nodes joined by single spaces `)`, each
 normal form, as for terms (1.4). The 256 KiB of 1.2 bound each policy, not the flow.
 """
 
+# One case a rule, as in the spec.
+# ruff: noqa: PLR0911
 from __future__ import annotations
 
 from .language import MAX_ENCODING, Refusal, check, e_string, encode, normal_form

@@ -3,6 +3,8 @@
 Everything is evaluated on normal forms, in their order, with Python's doubles.
 """
 
+# One case a rule, as in the spec.
+# ruff: noqa: C901, FURB136, PLR0911, PLR0912
 from __future__ import annotations
 
 import math
@@ -287,9 +289,7 @@ def _sample(temperature: float, order: Scored, ctx: Data) -> Scored:
 # 1.6 Meaning: Xform -----------------------------------------------------------------------------
 
 
-def transform(
-    xform: Data, request: Data, candidate: Data, ctx: Data, schema: Schema
-) -> dict[str, Data]:
+def transform(xform: Data, request: Data, candidate: Data, ctx: Data, schema: Schema) -> dict[str, Data]:
     """Answer the request that an Xform in normal form makes of one; a custom changes nothing."""
     changed: dict[str, Data] = dict(record(request))
     seed = seed_of(ctx)
@@ -352,7 +352,7 @@ def stream(seed: int, name: str = "") -> Iterator[float]:
     s = (seed % M + h) % M or M - 1
     for turn in count(1):
         s = s * 16807 % M
-        if turn > 4:  # noqa: PLR2004 - four warm-up steps
+        if turn > 4:  # four warm-up steps
             yield s / M
 
 

@@ -5,6 +5,8 @@ of parts is the unit: `all_of` top, `any_of` and `*_in` bot. A filter key that s
 (`requirements: true`) may be `false`, which asks nothing.
 """
 
+# One case a rule, as in the spec.
+# ruff: noqa: PLR0911
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -20,8 +22,11 @@ SELF = {
     "breaker_closed": ["not", ["is", "breaker_open"]],
     "scope_matches": ["scope_matches"],
 }
-NAMED = {"tier": "tier_eq", "family": "family_eq", "provider": "provider_eq"} | {
-    "served_by": "served_by_eq"
+NAMED = {
+    "tier": "tier_eq",
+    "family": "family_eq",
+    "provider": "provider_eq",
+    "served_by": "served_by_eq",
 }
 NEXT = {"action": "next_candidate"}
 

@@ -1,0 +1,474 @@
+"""What a run does: spec 2.2 to 2.4, simulated step by step, nothing shared with the core.
+
+Catalog. A candidate is provider x served_by of a model; of a marketplace provider, one for each
+living offer in `inputs.offers[discovery_id]` whose `model_family` is the model's. An offer lives
+when `peer_id` and `model_family` are names, the prices it gives are finite and >= 0, and
+`expires_at_ms` is absent or > `now_ms` (`price_in` may be spelled `price_in_usd_per_mtok`). Its
+`wire_model_id` is the served_model_id, else the served_by's `provider_model_id`, else the family;
+its `capabilities` win key by key over the model's. `contract.extra_candidates` with two names
+(`provider_id`, `model_family`) join. Order: the bytes of model_family, provider_id,
+served_model_id, peer_id ("" without offer), then place of declaration (served_by, offer; extras
+last). A raw price is the offer's, else the served_by's, else that of `metrics["family@provider"]`,
+else of `metrics["provider|family"]`, else absent; price = bounded raw x multiplier, of
+`inputs.price_multipliers[provider.source or provider_id]`, 1 unless a finite number > 0.
+`inputs.observed["provider|family"]` overrides success_rate, latency_ms, tok_s and declared fields
+of a candidate. Credits are `inputs.credits`, by provider, over `metrics.credits`.
+
+Plan. `policy_ir` of the contract, else its `profile`, else `defaults.profile`, else `default`, else
+the only profile, else `unknown_profile`; a chain of the contract goes before the profile's. A term
+that is not admitted as Policy: `policy_refused`. The filter is and(envelope, filter) in normal
+form; after it, in this order and not part of the policy: pin.provider (`provider_id`), pin.model
+(`model_family`), max_latency_ms (`cmp:latency_ms:le`). ctx.seed is the contract's, else the
+inputs'. ctx.state is that of the start for the whole run (breakers open at `now_ms`, disabled
+until later than `now_ms`: the engine's and `inputs.disabled`); only ctx.attempt moves on.
+
+Call. The parameters are the declared ones that the contract has, and `timeout_ms` if it has none:
+`defaults.timeout_ms`, else 30000; mutated anew from these for every attempt. A provider disabled at
+the moment of the call is passed over with a `skipped` entry; after `next_provider_same_model` only
+candidates of that family are looked at, and passed over. A wait ends exactly at its `until_ms`.
+
+Failure, at now = the time of its event; the entries of the decision path in this order:
+1. `attempted`: latency_ms is the event's, else the time since the call; error_kind as it came.
+2. Health (`breaker_opened` route, then provider, each only where its until_ms grew). No evidence:
+   bad_request content_filter context_overflow empty_completion stream_interrupted. Else the route's
+   failures grow by 1; the provider's too for auth_error payment_required rate_limit network_error
+   timeout server_error. With open_breaker_ms > 0 they grow to the threshold at least. At the
+   threshold until = max(until, now + d), d the first given of: event.retry_after_ms (0 too),
+   action.open_breaker_ms > 0, the config's time for rate_limit or for other kinds. An until that has
+   passed leaves the failures: the next one opens again (half-open). Open is now < until. A success
+   removes both entries.
+3. `stream_interrupted` aborts. `retry_same`, while the retries of this visit of the candidate
+   (over all kinds) are fewer than `attempts` (default 1): wait max(backoff, event.retry_after_ms),
+   `retry_scheduled` with until_ms = now + wait also where that is now, a wait step only where it is
+   later; else `then_action`, where `retry_same` and nothing mean `next_candidate`.
+4. `disable_provider` writes `provider_disabled` and goes to the next candidate. `abort`: the error
+   is the kind. Nobody left: `exhausted: <last kind>`, or `no_candidates` before any failure.
+
+Observation: `health` lists {scope: provider | route, key, failures, until_ms} (until_ms 0: never
+open) and {scope: disabled, key, until_ms} of what is disabled still at the end, by scope and key
+in bytes. A case whose events end too early has no `result`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .config import Config, observe_config
+from .language import Refusal, check, normal_form
+from .meaning import bound, classify, enveloped, integer_seed, scores, select, transform, verdict
+from .signature import Schema, dense, is_name, number, part, raw, record
+from .sugar import SugarError, lower
+from .transport import Data, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Engine", "observe_config", "observe_run", "observe_runs"]
+
+NOT_EVIDENCE = (
+    *("bad_request", "content_filter", "context_overflow"),
+    *("empty_completion", "stream_interrupted"),
+)
+OF_THE_PROVIDER = (
+    *("auth_error", "payment_required", "rate_limit"),
+    *("network_error", "timeout", "server_error"),
+)
+DEFAULTS = {
+    "timeout_ms": 30000.0,
+    "circuit_breaker_threshold": 3.0,
+    "circuit_breaker_failure_ms": 300000.0,
+    "circuit_breaker_rate_limit_ms": 30000.0,
+    "disable_provider_ttl_ms": 300000.0,
+}
+OBSERVED = ("success_rate", "latency_ms", "tok_s")
+CHOSEN = (
+    *("provider_id", "model_family", "served_model_id", "price_in", "price_out"),
+    *("raw_price_in", "raw_price_out", "price_multiplier"),
+)
+
+
+def observe_run(case: Data) -> Data:
+    """Answer the steps, the result and the health of one run of a fresh engine."""
+    return observe_runs({**case, "runs": [case]})[0]
+
+
+def observe_runs(case: Data) -> Data:
+    """Answer the same for each run, in order, of one engine."""
+    case = decode(case)
+    engine = Engine(case["config"], case.get("metrics"))
+    return [
+        engine.run(each["contract"], each.get("inputs", {}), each["events"])
+        for each in case["runs"]
+    ]
+
+
+# Catalog ----------------------------------------------------------------------------------------
+
+
+def _price(*sources: Data) -> float | None:
+    values = [number(each) for each in sources]
+    return next((value for value in values if value is not None and value >= 0), None)
+
+
+def _offer_price(offer: Data, name: str) -> Data:
+    return part(offer, name) if name in record(offer) else part(offer, name + "_usd_per_mtok")
+
+
+def _is_alive(offer: Data, now: float) -> bool:
+    given = [_offer_price(offer, name) for name in ("price_in", "price_out")]
+    expiry = part(offer, "expires_at_ms")
+    return (
+        is_name(part(offer, "peer_id"))
+        and is_name(part(offer, "model_family"))
+        and all(each is None or _price(each) is not None for each in given)
+        and (expiry is None or (number(expiry) is not None and expiry > now))
+    )
+
+
+# Health -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Breaker:
+    """Consecutive failures of a route or a provider, and until when it is open."""
+
+    failures: float = 0.0
+    until: float = 0.0
+
+
+@dataclass
+class Engine:
+    """A config, and what its runs leave behind."""
+
+    config: Data
+    metrics: Data = None
+    breakers: dict[tuple[str, str], Breaker] = field(default_factory=dict)
+    disabled: dict[str, float] = field(default_factory=dict)
+
+    def default(self, name: str) -> float:
+        """Answer a setting of `defaults`, or what stands for it."""
+        own = number(part(self.config, "defaults", name))
+        return DEFAULTS[name] if own is None else own
+
+    def candidates(self, contract: Data, inputs: Data) -> list[dict[str, Data]]:
+        """List the candidates in canonical order."""
+        found = [*self._catalog(inputs)]
+        for extra in dense(part(contract, "extra_candidates")) or []:
+            if is_name(part(extra, "provider_id")) and is_name(part(extra, "model_family")):
+                named = {"served_model_id": extra["model_family"], **extra}
+                found.append(self._priced(named, named, {}, inputs))
+        return sorted(found, key=_canonical)
+
+    def _catalog(self, inputs: Data) -> Iterator[dict[str, Data]]:
+        now = number(part(inputs, "now_ms")) or 0.0
+        for family, model in record(part(self.config, "models")).items():
+            for served in dense(part(model, "served_by")) or []:
+                name = served["provider"]
+                provider = part(self.config, "providers", name)
+                candidate = {
+                    **{k: v for k, v in provider.items() if k in ("tier", "scope", "source")},
+                    **{k: v for k, v in provider.items() if k in ("has_tee", "no_log")},
+                    **{k: v for k, v in served.items() if k != "provider"},
+                    "provider_id": name,
+                    "model_family": family,
+                    "served_model_id": served.get("provider_model_id", family),
+                    "capabilities": record(part(model, "capabilities")),
+                }
+                if provider.get("discovery", "static") == "static":
+                    yield self._priced(candidate, served, {}, inputs)
+                    continue
+                for offer in dense(part(inputs, "offers", provider["discovery_id"])) or []:
+                    if _is_alive(offer, now) and offer["model_family"] == family:
+                        yield self._priced(_offered(candidate, offer), served, offer, inputs)
+
+    def _priced(self, candidate: Data, served: Data, offer: Data, inputs: Data) -> dict[str, Data]:
+        provider, family = candidate["provider_id"], candidate["model_family"]
+        seed, seed_by_route = f"{family}@{provider}", f"{provider}|{family}"
+        key = candidate.get("source", provider)
+        factor = number(part(inputs, "price_multipliers", key))
+        factor = factor if factor is not None and factor > 0 else 1.0
+        done = {k: v for k, v in candidate.items() if k not in ("price_in", "price_out")}
+        done["price_multiplier"] = factor
+        for name in ("price_in", "price_out"):
+            price = _price(
+                _offer_price(offer, name),
+                served.get(name),
+                part(self.metrics, seed, name),
+                part(self.metrics, seed_by_route, name),
+            )
+            if price is not None:
+                done[f"raw_{name}"], done[name] = price, bound(price * factor)
+        observed = record(part(inputs, "observed", seed_by_route))
+        names = (*OBSERVED, *record(part(self.config, "fields")))
+        return done | {k: v for k, v in observed.items() if k in names}
+
+    def is_open(self, scope: str, key: str, now: float) -> bool:
+        """Tell whether a breaker is open."""
+        return (scope, key) in self.breakers and now < self.breakers[scope, key].until
+
+    def fail(self, scope: str, key: str, now: float, event: Data, action: Data) -> float | None:
+        """Count a failure; answer until when it opened the breaker, if it did."""
+        breaker = self.breakers.setdefault((scope, key), Breaker())
+        threshold = self.default("circuit_breaker_threshold")
+        at_once = number(action.get("open_breaker_ms")) or None
+        breaker.failures += 1
+        if at_once:
+            breaker.failures = max(breaker.failures, threshold)
+        if breaker.failures < threshold:
+            return None
+        is_rate_limit = event["error_kind"] == "rate_limit"
+        usual = self.default(f"circuit_breaker_{'rate_limit' if is_rate_limit else 'failure'}_ms")
+        durations = (retry_after(event), at_once, usual)
+        until = now + next(each for each in durations if each is not None)
+        if until <= breaker.until:
+            return None
+        breaker.until = until
+        return until
+
+    def succeed(self, candidate: Data) -> None:
+        """Forget the failures of a route and of its provider."""
+        self.breakers.pop(("route", route(candidate)), None)
+        self.breakers.pop(("provider", candidate["provider_id"]), None)
+
+    def health(self, now: float) -> list[Data]:
+        """List what the engine remembers."""
+        kept: list[Data] = [
+            {"scope": scope, "key": key, "failures": each.failures, "until_ms": each.until}
+            for (scope, key), each in self.breakers.items()
+        ]
+        kept += [
+            {"scope": "disabled", "key": key, "until_ms": until}
+            for key, until in self.disabled.items()
+            if now < until
+        ]
+        return sorted(kept, key=lambda row: (row["scope"], raw(row["key"])))
+
+    def run(self, contract: Data, inputs: Data, events: Data) -> Data:
+        """Plan and walk; each call takes the next event."""
+        walk = Walk(self, record(contract), record(inputs), list(events))
+        result = walk.refusal() or walk.go()
+        seen = {"steps": walk.steps, "health": self.health(walk.now)}
+        return seen | ({"result": {**result, "decision_path": walk.path}} if result else {})
+
+
+def _offered(candidate: Data, offer: Data) -> Data:
+    capabilities = {**candidate["capabilities"], **record(offer.get("capabilities"))}
+    wire = offer.get("wire_model_id", candidate["served_model_id"])
+    return {**candidate, "capabilities": capabilities, "served_model_id": wire, "offer": offer}
+
+
+def _canonical(candidate: Data) -> list[bytes]:
+    keys = ("model_family", "provider_id", "served_model_id")
+    names = [candidate[key] for key in keys] + [part(candidate, "offer", "peer_id") or ""]
+    return [raw(name) for name in names]
+
+
+def route(candidate: Data) -> str:
+    """Answer the key of a candidate's route."""
+    return f"{candidate['provider_id']}|{candidate['model_family']}"
+
+
+def retry_after(event: Data) -> float | None:
+    """Read how long a provider asks to wait."""
+    after = number(event.get("retry_after_ms"))
+    return after if after is not None and after >= 0 else None
+
+
+# The run ----------------------------------------------------------------------------------------
+
+
+class Walk:
+    """One run: its plan, and what has happened."""
+
+    def __init__(self, engine: Engine, contract: Data, inputs: Data, events: list[Data]) -> None:
+        self.engine, self.contract, self.inputs, self.events = engine, contract, inputs, events
+        self.schema = Schema.read(engine.config)
+        self.now = number(inputs.get("now_ms")) or 0.0
+        self.attempt, self.last_kind = 0, ""
+        self.steps: list[Data] = []
+        self.path: list[Data] = []
+        self.policy: Data = None
+
+    def refusal(self) -> Data:
+        """Find the policy; answer the result of a contract that has none."""
+        self.policy = self.contract.get("policy_ir")
+        if self.policy is None:
+            profile = self._profile()
+            if profile not in record(part(self.engine.config, "profiles")):
+                return {"ok": False, "error": "unknown_profile"}
+            try:
+                self.policy = lower(profile, self.engine.config, self.contract.get("chain"))
+            except SugarError:  # a config of the case that `observe_config` refuses
+                return {"ok": False, "error": "unknown_profile"}
+        answer = check(self.policy, self.schema, "Policy")
+        if isinstance(answer, Refusal):
+            refusal = {"code": answer.code, "path": answer.path}
+            return {"ok": False, "error": "policy_refused", "refusal": refusal}
+        if envelope := part(self.engine.config, "policy_envelope"):
+            self.policy = enveloped(self.policy, envelope)
+        self.policy = normal_form(self.policy)
+        return None
+
+    def _profile(self) -> Data:
+        profiles = record(part(self.engine.config, "profiles"))
+        named = self.contract.get("profile", part(self.engine.config, "defaults", "profile"))
+        if named is None and "default" not in profiles and len(profiles) == 1:
+            return next(iter(profiles))
+        return "default" if named is None else named
+
+    def go(self) -> Data:
+        """Walk the shortlist; answer the result, or nothing where the events end."""
+        ctx = self._ctx()
+        shortlist = self._shortlist(ctx)
+        place, family = 0, None
+        while place < len(shortlist):
+            candidate = shortlist[place]
+            place += 1
+            if family is not None and candidate["model_family"] != family:
+                continue
+            if self._is_disabled(candidate["provider_id"]):
+                names = {k: candidate[k] for k in ("provider_id", "model_family")}
+                self.path.append({"event": "skipped", **names, "reason": "disabled"})
+                continue
+            word = self._visit(candidate, ctx)
+            if word == "":
+                return None
+            if word == "success":
+                return {"ok": True, "chosen": self._chosen(candidate)}
+            if word == "abort":
+                return {"ok": False, "error": self.last_kind}
+            if word == "disable_provider":
+                self._disable(candidate["provider_id"])
+            family = candidate["model_family"] if word == "next_provider_same_model" else None
+        error = f"exhausted: {self.last_kind}" if self.last_kind else "no_candidates"
+        return {"ok": False, "error": error}
+
+    def _ctx(self) -> dict[str, Data]:
+        until = {**record(self.inputs.get("disabled")), **self.engine.disabled}
+        credits_ = record(part(self.engine.metrics, "credits")) | record(self.inputs.get("credits"))
+        state = {
+            "ema": {},
+            "breakers": {k: True for s, k in self.engine.breakers if self._is_open(s, k)},
+            "disabled": {key: True for key in until if self._is_disabled(key)},
+            "credits": credits_,
+        }
+        ctx = {"request": self.contract, "state": state, "now_ms": self.now}
+        seeds = [integer_seed(each.get("seed")) for each in (self.contract, self.inputs)]
+        seed = next((each for each in seeds if each is not None), None)
+        return ctx if seed is None else {**ctx, "seed": seed}
+
+    def _is_open(self, scope: str, key: str) -> bool:
+        return self.engine.is_open(scope, key, self.now)
+
+    def _is_disabled(self, provider: str) -> bool:
+        extra = number(part(self.inputs, "disabled", provider)) or 0.0
+        return self.now < max(self.engine.disabled.get(provider, 0.0), extra)
+
+    def _shortlist(self, ctx: Data) -> list[Data]:
+        _, pred, scorer, selector, _, _ = self.policy
+        preds = [pred, *self._pins()]
+        survivors = [
+            each
+            for each in self.engine.candidates(self.contract, self.inputs)
+            if not any(verdict(p, each, ctx, self.schema) for p in preds)
+        ]
+        values = scores(scorer, survivors, ctx, self.schema)
+        scored = list(zip(survivors, values, strict=True))
+        return [each for each, _ in select(selector, scored, ctx, self.schema)]
+
+    def _pins(self) -> list[Data]:
+        wanted = part(self.contract, "requirements")
+        pin, latency = part(wanted, "pin"), number(part(wanted, "max_latency_ms"))
+        pins = [
+            [op, part(pin, key)]
+            for op, key in (("provider_eq", "provider"), ("family_eq", "model"))
+            if isinstance(part(pin, key), str)
+        ]
+        return pins + ([] if latency is None else [["cmp", "latency_ms", "le", latency]])
+
+    def _parameters(self) -> dict[str, Data]:
+        given = {k: v for k, v in self.contract.items() if k in self.schema.params}
+        return {"timeout_ms": self.engine.default("timeout_ms"), **given}
+
+    def _call(self, candidate: Data, ctx: Data) -> Data:
+        """Call the candidate; answer the event, or nothing where there is none left."""
+        self.attempt += 1
+        ctx = {**ctx, "attempt": self.attempt}
+        params = transform(self.policy[4], self._parameters(), candidate, ctx, self.schema)
+        names = {"provider": candidate["provider_id"], "model": candidate["model_family"]}
+        self.steps.append({"call": {**names, "params": params}})
+        if not self.events:
+            return None
+        event = dict(self.events.pop(0))
+        after = event.get("after_ms", 10)
+        self.now += after
+        if event["ok"] is not True:
+            event["error_kind"] = event.get("error_kind", "unknown")
+        extras = {k: event[k] for k in ("error_kind", "http_status") if k in event}
+        where = {k: candidate[k] for k in ("provider_id", "model_family")}
+        self.path.append(
+            {"event": "attempted", "attempt": self.attempt, **where}
+            | {"latency_ms": event.get("latency_ms", after), **extras}
+        )
+        return event
+
+    def _visit(self, candidate: Data, ctx: Data) -> str:
+        """Call a candidate until it succeeds or the plan leads elsewhere: answer the word."""
+        retries = 0
+        while event := self._call(candidate, ctx):
+            if event["ok"] is True:
+                self.engine.succeed(candidate)
+                return "success"
+            self.last_kind = event["error_kind"]
+            action = classify(self.policy[5], self.last_kind)
+            self._count(candidate, event, action)
+            if self.last_kind == "stream_interrupted":
+                return "abort"
+            if action["action"] != "retry_same":
+                return str(action["action"])
+            if retries >= action.get("attempts", 1):
+                then = str(action.get("then_action", "next_candidate"))
+                return "next_candidate" if then == "retry_same" else then
+            retries += 1
+            self._wait(max(_backoff(action, retries), retry_after(event) or 0.0))
+        return ""
+
+    def _count(self, candidate: Data, event: Data, action: Data) -> None:
+        if self.last_kind in NOT_EVIDENCE:
+            return
+        keys = [("route", route(candidate))]
+        if self.last_kind in OF_THE_PROVIDER:
+            keys.append(("provider", candidate["provider_id"]))
+        for scope, key in keys:
+            until = self.engine.fail(scope, key, self.now, event, action)
+            if until is not None:
+                opened = {"scope": scope, "key": key, "until_ms": until}
+                self.path.append({"event": "breaker_opened", **opened})
+
+    def _wait(self, wait: float) -> None:
+        until = self.now + wait
+        coming = {"attempt": self.attempt + 1, "until_ms": until}
+        self.path.append({"event": "retry_scheduled", **coming})
+        if until > self.now:
+            self.steps.append({"wait_until_ms": until})
+        self.now = until
+
+    def _disable(self, provider: str) -> None:
+        until = self.now + self.engine.default("disable_provider_ttl_ms")
+        self.engine.disabled[provider] = until
+        entry = {"provider_id": provider, "until_ms": until}
+        self.path.append({"event": "provider_disabled", **entry})
+
+    def _chosen(self, candidate: Data) -> dict[str, Data]:
+        chosen = {key: candidate[key] for key in CHOSEN if key in candidate}
+        peer = part(candidate, "offer", "peer_id")
+        return {**chosen, "served_by": peer if isinstance(peer, str) else candidate["provider_id"]}
+
+
+def _backoff(action: Data, retry: int) -> float:
+    """Answer the wait before a retry, counted from 1; the last of a list repeats."""
+    steps = action.get("backoff_ms", 0)
+    if isinstance(steps, list):
+        steps = steps[min(retry, len(steps)) - 1]
+    return float(steps)
