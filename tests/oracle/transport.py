@@ -43,8 +43,8 @@ def encode(value: Data) -> Data:
         return [encode(each) for each in value]
     if isinstance(value, dict):
         return {key: encode(each) for key, each in value.items()}
-    if isinstance(value, Sentinel):
-        return {"$": value.value}
+    if value is None or isinstance(value, Sentinel):
+        return {"$": (value or HOLE).value}
     if isinstance(value, float) and value == 0 and math.copysign(1, value) < 0:
         return {"$": "-0"}
     if isinstance(value, float) and not math.isfinite(value):
