@@ -9,9 +9,11 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+from .config import observe_config
 from .flow import check_flow, encode_flow
 from .language import Refusal, check, e_number, e_value, encode, fingerprint, identity, normal_form
 from .meaning import classify, draws, integer_seed, plan, transform, verdict
+from .run import observe_run, observe_runs
 from .signature import Schema, number, part, record
 from .sugar import SugarError, lower
 from .transport import Data, decode
@@ -182,5 +184,8 @@ _OTHERS: dict[str, Callable[[Data, Schema], Data]] = {
     "json": _json,
     "profile": _profile,
     "flow": _flow,
+    "config": lambda case, _: observe_config(case),
+    "run": lambda case, _: observe_run(case),
+    "runs": lambda case, _: observe_runs(case),
 }
 KINDS = (*_OF_TERMS, *_OTHERS)

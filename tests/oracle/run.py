@@ -1,18 +1,4 @@
-"""What a run does: spec 2.2 to 2.4, simulated step by step, nothing shared with the core.
-
-Catalog. A candidate is provider x served_by of a model; of a marketplace provider, one for each
-living offer in `inputs.offers[discovery_id]` whose `model_family` is the model's. An offer lives
-when `peer_id` and `model_family` are names, the prices it gives are finite and >= 0, and
-`expires_at_ms` is absent or > `now_ms` (`price_in` may be spelled `price_in_usd_per_mtok`). Its
-`wire_model_id` is the served_model_id, else the served_by's `provider_model_id`, else the family;
-its `capabilities` win key by key over the model's. `contract.extra_candidates` with two names
-(`provider_id`, `model_family`) join. Order: the bytes of model_family, provider_id,
-served_model_id, peer_id ("" without offer), then place of declaration (served_by, offer; extras
-last). A raw price is the offer's, else the served_by's, else that of `metrics["family@provider"]`,
-else of `metrics["provider|family"]`, else absent; price = bounded raw x multiplier, of
-`inputs.price_multipliers[provider.source or provider_id]`, 1 unless a finite number > 0.
-`inputs.observed["provider|family"]` overrides success_rate, latency_ms, tok_s and declared fields
-of a candidate. Credits are `inputs.credits`, by provider, over `metrics.credits`.
+"""What a run does: spec 2.2 to 2.4, simulated step by step (2.2 in `catalog`, 2.4 here).
 
 Plan. `policy_ir` of the contract, else its `profile`, else `defaults.profile`, else `default`, else
 the only profile, else `unknown_profile`; a chain of the contract goes before the profile's. A term
@@ -54,15 +40,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .config import Config, observe_config
+from .catalog import Catalog
+from .config import observe_config
 from .language import Refusal, check, normal_form
-from .meaning import bound, classify, enveloped, integer_seed, scores, select, transform, verdict
-from .signature import Schema, dense, is_name, number, part, raw, record
+from .meaning import classify, enveloped, integer_seed, scores, select, transform, verdict
+from .signature import Schema, number, part, raw, record
 from .sugar import SugarError, lower
-from .transport import Data, decode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from .transport import Data
 
 __all__ = ["Engine", "observe_config", "observe_run", "observe_runs"]
 
@@ -81,7 +67,6 @@ DEFAULTS = {
     "circuit_breaker_rate_limit_ms": 30000.0,
     "disable_provider_ttl_ms": 300000.0,
 }
-OBSERVED = ("success_rate", "latency_ms", "tok_s")
 CHOSEN = (
     *("provider_id", "model_family", "served_model_id", "price_in", "price_out"),
     *("raw_price_in", "raw_price_out", "price_multiplier"),
@@ -89,41 +74,17 @@ CHOSEN = (
 
 
 def observe_run(case: Data) -> Data:
-    """Answer the steps, the result and the health of one run of a fresh engine."""
+    """Answer the steps, the result and the health of one run of a fresh engine.
+
+    The escapes of the case are read before, here and below.
+    """
     return observe_runs({**case, "runs": [case]})[0]
 
 
 def observe_runs(case: Data) -> Data:
     """Answer the same for each run, in order, of one engine."""
-    case = decode(case)
     engine = Engine(case["config"], case.get("metrics"))
-    return [
-        engine.run(each["contract"], each.get("inputs", {}), each["events"])
-        for each in case["runs"]
-    ]
-
-
-# Catalog ----------------------------------------------------------------------------------------
-
-
-def _price(*sources: Data) -> float | None:
-    values = [number(each) for each in sources]
-    return next((value for value in values if value is not None and value >= 0), None)
-
-
-def _offer_price(offer: Data, name: str) -> Data:
-    return part(offer, name) if name in record(offer) else part(offer, name + "_usd_per_mtok")
-
-
-def _is_alive(offer: Data, now: float) -> bool:
-    given = [_offer_price(offer, name) for name in ("price_in", "price_out")]
-    expiry = part(offer, "expires_at_ms")
-    return (
-        is_name(part(offer, "peer_id"))
-        and is_name(part(offer, "model_family"))
-        and all(each is None or _price(each) is not None for each in given)
-        and (expiry is None or (number(expiry) is not None and expiry > now))
-    )
+    return [engine.run(each["contract"], each.get("inputs", {}), each["events"]) for each in case["runs"]]
 
 
 # Health -----------------------------------------------------------------------------------------
@@ -150,58 +111,6 @@ class Engine:
         """Answer a setting of `defaults`, or what stands for it."""
         own = number(part(self.config, "defaults", name))
         return DEFAULTS[name] if own is None else own
-
-    def candidates(self, contract: Data, inputs: Data) -> list[dict[str, Data]]:
-        """List the candidates in canonical order."""
-        found = [*self._catalog(inputs)]
-        for extra in dense(part(contract, "extra_candidates")) or []:
-            if is_name(part(extra, "provider_id")) and is_name(part(extra, "model_family")):
-                named = {"served_model_id": extra["model_family"], **extra}
-                found.append(self._priced(named, named, {}, inputs))
-        return sorted(found, key=_canonical)
-
-    def _catalog(self, inputs: Data) -> Iterator[dict[str, Data]]:
-        now = number(part(inputs, "now_ms")) or 0.0
-        for family, model in record(part(self.config, "models")).items():
-            for served in dense(part(model, "served_by")) or []:
-                name = served["provider"]
-                provider = part(self.config, "providers", name)
-                candidate = {
-                    **{k: v for k, v in provider.items() if k in ("tier", "scope", "source")},
-                    **{k: v for k, v in provider.items() if k in ("has_tee", "no_log")},
-                    **{k: v for k, v in served.items() if k != "provider"},
-                    "provider_id": name,
-                    "model_family": family,
-                    "served_model_id": served.get("provider_model_id", family),
-                    "capabilities": record(part(model, "capabilities")),
-                }
-                if provider.get("discovery", "static") == "static":
-                    yield self._priced(candidate, served, {}, inputs)
-                    continue
-                for offer in dense(part(inputs, "offers", provider["discovery_id"])) or []:
-                    if _is_alive(offer, now) and offer["model_family"] == family:
-                        yield self._priced(_offered(candidate, offer), served, offer, inputs)
-
-    def _priced(self, candidate: Data, served: Data, offer: Data, inputs: Data) -> dict[str, Data]:
-        provider, family = candidate["provider_id"], candidate["model_family"]
-        seed, seed_by_route = f"{family}@{provider}", f"{provider}|{family}"
-        key = candidate.get("source", provider)
-        factor = number(part(inputs, "price_multipliers", key))
-        factor = factor if factor is not None and factor > 0 else 1.0
-        done = {k: v for k, v in candidate.items() if k not in ("price_in", "price_out")}
-        done["price_multiplier"] = factor
-        for name in ("price_in", "price_out"):
-            price = _price(
-                _offer_price(offer, name),
-                served.get(name),
-                part(self.metrics, seed, name),
-                part(self.metrics, seed_by_route, name),
-            )
-            if price is not None:
-                done[f"raw_{name}"], done[name] = price, bound(price * factor)
-        observed = record(part(inputs, "observed", seed_by_route))
-        names = (*OBSERVED, *record(part(self.config, "fields")))
-        return done | {k: v for k, v in observed.items() if k in names}
 
     def is_open(self, scope: str, key: str, now: float) -> bool:
         """Tell whether a breaker is open."""
@@ -250,18 +159,6 @@ class Engine:
         result = walk.refusal() or walk.go()
         seen = {"steps": walk.steps, "health": self.health(walk.now)}
         return seen | ({"result": {**result, "decision_path": walk.path}} if result else {})
-
-
-def _offered(candidate: Data, offer: Data) -> Data:
-    capabilities = {**candidate["capabilities"], **record(offer.get("capabilities"))}
-    wire = offer.get("wire_model_id", candidate["served_model_id"])
-    return {**candidate, "capabilities": capabilities, "served_model_id": wire, "offer": offer}
-
-
-def _canonical(candidate: Data) -> list[bytes]:
-    keys = ("model_family", "provider_id", "served_model_id")
-    names = [candidate[key] for key in keys] + [part(candidate, "offer", "peer_id") or ""]
-    return [raw(name) for name in names]
 
 
 def route(candidate: Data) -> str:
@@ -368,9 +265,13 @@ class Walk:
     def _shortlist(self, ctx: Data) -> list[Data]:
         _, pred, scorer, selector, _, _ = self.policy
         preds = [pred, *self._pins()]
+        engine = self.engine
+        catalog = Catalog(engine.config, engine.metrics, self.contract, self.inputs)
         survivors = [
             each
-            for each in self.engine.candidates(self.contract, self.inputs)
+            for each in Catalog(
+                self.engine.config, self.engine.metrics, self.contract, self.inputs
+            ).candidates()
             if not any(verdict(p, each, ctx, self.schema) for p in preds)
         ]
         values = scores(scorer, survivors, ctx, self.schema)
