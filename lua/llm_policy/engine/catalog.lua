@@ -138,13 +138,22 @@ local function is_candidate(candidate)
     and (candidate.capabilities == nil or type(candidate.capabilities) == "table")
 end
 
+--- An offer's price, in either spelling.
+local function offer_price(offer, name)
+  local own = offer[name]
+  if own == nil then
+    own = offer[name .. "_usd_per_mtok"]
+  end
+  return own
+end
+
 local function is_offer(offer, now_ms)
   return type(offer) == "table"
     and is_name(offer.peer_id)
     and is_name(offer.model_family)
     and (offer.wire_model_id == nil or is_name(offer.wire_model_id))
-    and is_price(offer.price_in_usd_per_mtok)
-    and is_price(offer.price_out_usd_per_mtok)
+    and is_price(offer_price(offer, "price_in"))
+    and is_price(offer_price(offer, "price_out"))
     and (offer.capabilities == nil or type(offer.capabilities) == "table")
     and (offer.expires_at_ms == nil or is_finite(offer.expires_at_ms) and offer.expires_at_ms > now_ms)
 end
@@ -155,8 +164,8 @@ local function offer_candidate(offer, market, declared)
   out.offer = { peer_id = offer.peer_id }
   out.served_model_id = offer.wire_model_id or out.served_model_id
   out.base_url = offer.seller_endpoint or out.base_url
-  out.price_in = offer.price_in_usd_per_mtok or out.price_in
-  out.price_out = offer.price_out_usd_per_mtok or out.price_out
+  out.price_in = offer_price(offer, "price_in") or out.price_in
+  out.price_out = offer_price(offer, "price_out") or out.price_out
   out.capabilities = merged_capabilities(out, offer)
   overlay(out, offer, declared)
   return out

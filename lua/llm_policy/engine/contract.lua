@@ -142,8 +142,8 @@ local function check(contract, params)
   return ok, refusal
 end
 
---- The sampling parameters of a contract: what a policy may change.
-local function parameters(contract, params)
+--- The parameters of a contract: what a policy may change.
+local function parameters(contract, params, defaults)
   local out = {}
   for i = 1, #params do
     local value = contract[params[i]]
@@ -151,6 +151,7 @@ local function parameters(contract, params)
       out[params[i]] = value
     end
   end
+  out.timeout_ms = out.timeout_ms or defaults.timeout_ms
   return out
 end
 
@@ -164,7 +165,7 @@ end
 --- candidate's address, which neither can touch.
 ---@param params table names of the declared parameters
 ---@param changed table the parameters of this attempt
-local function request(contract, params, changed, candidate, timeout_ms)
+local function request(contract, params, changed, candidate)
   local out = tables.copy(contract)
   clear(out, CONTROL)
   clear(out, params)
@@ -173,7 +174,6 @@ local function request(contract, params, changed, candidate, timeout_ms)
     local value = changed[names[i]]
     out[names[i]] = type(value) == "number" and numbers.integral(value) or value
   end
-  out.timeout_ms = out.timeout_ms or timeout_ms
   for i = 1, #ADDRESS do
     out[ADDRESS[i]] = candidate[ADDRESS[i]]
   end

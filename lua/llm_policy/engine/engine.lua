@@ -21,24 +21,27 @@ local STATE_VERSION = 1
 local Engine = {}
 Engine.__index = Engine
 
---- A metrics key ("family@provider" or "provider|family") as a route.
-local function route_of(key)
-  if find(key, "|", 1, true) then
-    return key
-  end
-  local place = find(key, "@", 1, true)
-  return place and sub(key, place + 1) .. "|" .. sub(key, 1, place - 1)
-end
-
---- Prices by route, over those known before.
-local function read_prices(metrics, before)
-  local out, keys = tables.copy(before), tables.keys(metrics)
+--- Copies the prices of the keys that `route_of` reads as routes.
+local function take_prices(out, metrics, route_of)
+  local keys = tables.keys(metrics)
   for i = 1, #keys do
     local route = route_of(keys[i])
     if route and type(metrics[keys[i]]) == "table" then
       out[route] = tables.copy(metrics[keys[i]])
     end
   end
+end
+
+--- Prices by route "provider|family", over those known before; a key "family@provider" says it first.
+local function read_prices(metrics, before)
+  local out = tables.copy(before)
+  take_prices(out, metrics, function(key)
+    return find(key, "|", 1, true) and key
+  end)
+  take_prices(out, metrics, function(key)
+    local place = not find(key, "|", 1, true) and find(key, "@", 1, true)
+    return place and sub(key, place + 1) .. "|" .. sub(key, 1, place - 1)
+  end)
   return out
 end
 
@@ -96,9 +99,9 @@ end
 --- A call step with the whole request that the embedder sends.
 function Engine:with_request(step)
   if step.status == "call" then
-    local contract, timeout_ms = step.state_handle.snapshot.ctx.request, self.config.defaults.timeout_ms
-    step.request = contracts.request(contract, self.params, step.params, step.candidate, timeout_ms)
-    step.candidate, step.params, step.index = nil, nil, nil
+    local contract = step.state_handle.snapshot.ctx.request
+    step.request = contracts.request(contract, self.params, step.params, step.candidate)
+    step.candidate, step.params, step.index, step.is_changed = nil, nil, nil, nil
   end
   return step
 end

@@ -36,7 +36,8 @@ end
 local function open_ms(failure, settings)
   local by_kind = failure.kind == "rate_limit" and settings.circuit_breaker_rate_limit_ms
     or settings.circuit_breaker_failure_ms
-  return failure.retry_after_ms or failure.action.open_breaker_ms or by_kind
+  local of_action = failure.action.open_breaker_ms
+  return failure.retry_after_ms or of_action and of_action > 0 and of_action or by_kind
 end
 
 --- The entry after one more failure, and whether it opened or stays open longer.

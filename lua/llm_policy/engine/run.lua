@@ -89,7 +89,7 @@ end
 --- The changed parameters of the coming attempt.
 local function mutated(run)
   local handle, engine = run.handle, run.engine
-  local params = contracts.parameters(handle.snapshot.ctx.request, engine.params)
+  local params = contracts.parameters(handle.snapshot.ctx.request, engine.params, engine.config.defaults)
   if handle.attempt == 1 and run.plan then
     return run.policy.carriers.mutate(params, run.plan.view, handle.index)
   end
@@ -101,7 +101,14 @@ end
 local function call(run)
   local handle = run.handle
   handle.state, handle.attempt, handle.called_ms = "calling", handle.attempt + 1, run.now_ms
-  return { status = "call", candidate = run.candidate, index = handle.index, params = mutated(run), state_handle = handle }
+  return {
+    status = "call",
+    candidate = run.candidate,
+    index = handle.index,
+    params = mutated(run),
+    is_changed = run.policy.term[5][1] ~= "id",
+    state_handle = handle,
+  }
 end
 
 local function is_disabled(run, provider_id)
@@ -180,11 +187,11 @@ ACTIONS.retry_same = function(run, action, failure)
   end
   handle.retries = handle.retries + 1
   local wait = wait_ms(action, handle.retries, failure.retry_after_ms)
+  note(run, trace.retry_scheduled(handle.attempt + 1, run.now_ms + wait))
   if wait <= 0 then
     return call(run)
   end
   handle.state, handle.due_ms = "waiting", run.now_ms + wait
-  note(run, trace.retry_scheduled(handle.attempt + 1, handle.due_ms))
   return { status = "wait", until_ms = integral(handle.due_ms), state_handle = handle }
 end
 

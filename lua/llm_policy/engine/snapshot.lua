@@ -19,6 +19,18 @@ local function is_filled(t)
   return type(t) == "table" and next(t) ~= nil
 end
 
+--- Credits by provider: what the host says now over what the engine knows.
+local function credits(engine, inputs)
+  if not is_filled(inputs.credits) then
+    return engine.credits
+  end
+  local out, ids = tables.copy(engine.credits or {}), tables.keys(inputs.credits)
+  for i = 1, #ids do
+    out[ids[i]] = inputs.credits[ids[i]]
+  end
+  return out
+end
+
 --- Disabled providers: the engine's own and the host's extras.
 local function disabled_providers(engine, inputs, now_ms)
   local own = health.disabled_now(engine.health, now_ms)
@@ -50,7 +62,7 @@ local function freeze(engine, contract, inputs)
       attempt = 1,
       state = {
         ema = engine.prices,
-        credits = is_filled(inputs.credits) and inputs.credits or engine.credits,
+        credits = credits(engine, inputs),
         breakers = health.open_breakers(engine.health, now_ms),
         disabled = disabled_providers(engine, inputs, now_ms),
       },

@@ -72,11 +72,15 @@ local function state(ctx, part, key)
   return at(at(at(ctx, "state"), part), key)
 end
 
+--- A name of the candidate as a key; a missing one is empty.
+local function name_of(candidate, key)
+  local value = at(candidate, key)
+  return type(value) == "string" and value or ""
+end
+
+--- The key of a candidate's route: "provider_id|model_family".
 local function route(candidate)
-  local provider, family = at(candidate, "provider_id"), at(candidate, "model_family")
-  if type(provider) == "string" and type(family) == "string" then
-    return provider .. "|" .. family
-  end
+  return name_of(candidate, "provider_id") .. "|" .. name_of(candidate, "model_family")
 end
 
 local function own(name)
@@ -96,7 +100,7 @@ local function price(name)
 end
 
 local function read_credits(candidate, ctx)
-  return state(ctx, "credits", at(candidate, "provider_id"))
+  return state(ctx, "credits", name_of(candidate, "provider_id"))
 end
 
 local function read_context(candidate)
@@ -104,11 +108,12 @@ local function read_context(candidate)
 end
 
 local function read_breaker(candidate, ctx)
-  return state(ctx, "breakers", at(candidate, "provider_id")) == true or state(ctx, "breakers", route(candidate)) == true
+  return state(ctx, "breakers", name_of(candidate, "provider_id")) == true
+    or state(ctx, "breakers", route(candidate)) == true
 end
 
 local function read_disabled(candidate, ctx)
-  return state(ctx, "disabled", at(candidate, "provider_id")) ~= nil
+  return state(ctx, "disabled", name_of(candidate, "provider_id")) ~= nil
 end
 
 -- `dynamic` fields change between calls; the others are the candidate's own.
@@ -166,6 +171,9 @@ local function new(schema)
     end
   end
   local tier_order = at(schema, "tier_order") or TIERS
+  if #tier_order == 0 then
+    tier_order = TIERS
+  end
   local customs = at(schema, "customs") or {}
   if tables.dense(customs) ~= 0 and tables.dense(customs) then
     customs = tables.set(customs)
@@ -185,10 +193,10 @@ end
 local function observe(field, candidate, ctx)
   local value = field.read(candidate, ctx)
   if field.sort == "Bool" then
-    if value == nil then
+    if type(value) ~= "boolean" then
       return field.default
     end
-    return value == true
+    return value
   end
   if is_finite(value) then
     return numbers.carrier(value)

@@ -198,7 +198,7 @@ end
 
 --- A need: named in the requirements, or derived from the request's shape.
 local function need(name, is_derived)
-  local pred = flag(observation.capability("supports_" .. name), "missing_capability:" .. name)
+  local pred = flag(observation.support(name), "missing_capability:" .. name)
   return function(request, requirements)
     if has_need(requirements, name) or is_derived(request) then
       return pred
@@ -326,7 +326,7 @@ end
 operations.scope_matches = function()
   return predicate(function(view, i)
     local scope = column(view, observation.SCOPE)[i]
-    if not scope or scope == at(at(view.ctx, "request"), "scope") then
+    if scope == nil or scope == at(at(view.ctx, "request"), "scope") then
       return true
     end
     return false, "scope"

@@ -6,9 +6,10 @@
 
 local numbers = require("llm_policy.base.numbers")
 local random = require("llm_policy.base.random")
+local tables = require("llm_policy.base.tables")
 local vocabularies = require("llm_policy.language.vocabulary")
 
-local at = vocabularies.at
+local at, type = vocabularies.at, type
 local is_finite, bound, carrier = numbers.is_finite, numbers.bound, numbers.carrier
 
 local function clamped(x, lo, hi)
@@ -28,7 +29,7 @@ end
 
 --- The stream of a jittered parameter: a retry draws anew.
 local function jitter_stream(param, attempt)
-  if is_finite(attempt) and attempt >= 2 then
+  if is_finite(attempt) and attempt >= 2 and numbers.floor(attempt) == attempt then
     return "jitter:" .. param .. "#" .. numbers.format(attempt)
   end
   return "jitter:" .. param
@@ -39,9 +40,8 @@ local function directive(medium)
   return function(args)
     local recipe = args[1]
     return function(request, view)
-      local filters = {}
       local given = at(request, "_filters")
-      filters.text, filters.image = at(given, "text"), at(given, "image")
+      local filters = type(given) == "table" and tables.copy(given) or {}
       local steps, before = {}, at(filters[medium], "recipe") or {}
       for i = 1, #before do
         steps[i] = before[i]
@@ -50,7 +50,7 @@ local function directive(medium)
         steps[#steps + 1] = recipe[i]
       end
       local seed = seed_of(view)
-      filters[medium] = { recipe = steps, seed = seed and random.reduce(seed) }
+      filters[medium] = { recipe = steps, seed = seed and numbers.integral(random.reduce(seed)) }
       request._filters = filters
       return request
     end

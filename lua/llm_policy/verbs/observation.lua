@@ -56,13 +56,26 @@ local function text(name)
   }
 end
 
---- Whether the capability is there.
+--- Whether the capability is there, under its own name or as `supports_<name>`.
 local function capability(name)
+  local supports = "supports_" .. name
   return {
     key = "capability:" .. name,
     capability = name,
     read = function(candidate)
-      return at(at(candidate, "capabilities"), name) == true
+      local capabilities = at(candidate, "capabilities")
+      return at(capabilities, name) == true or at(capabilities, supports) == true
+    end,
+  }
+end
+
+--- What the request needs is a capability under `supports_<need>` alone.
+local function support(need)
+  local supports = "supports_" .. need
+  return {
+    key = "support:" .. need,
+    read = function(candidate)
+      return at(at(candidate, "capabilities"), supports) == true
     end,
   }
 end
@@ -105,6 +118,7 @@ return {
   column = column,
   field = field,
   capability = capability,
+  support = support,
   tier_rank = tier_rank,
   tier_name = tier_name,
   served_by = served_by,
@@ -114,5 +128,10 @@ return {
   SERVED_BY = { key = "served_by", read = served_by },
   PROVIDER = text("provider_id"),
   FAMILY = text("model_family"),
-  SCOPE = text("scope"),
+  SCOPE = {
+    key = "candidate:scope",
+    read = function(candidate)
+      return at(candidate, "scope")
+    end,
+  },
 }

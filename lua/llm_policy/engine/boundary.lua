@@ -1,0 +1,85 @@
+-- An engine for a host in another language: what crosses is scalars and text, as little as the host
+-- needs. A handle stays here, as a value that the host keeps and gives back (spec 2.5, 3.1).
+
+local encoding = require("llm_policy.language.encoding")
+local runs = require("llm_policy.engine.run")
+local snapshots = require("llm_policy.engine.snapshot")
+
+local encode = encoding.value
+
+--- A step as values: status, then by status
+---   "call": index, params text or nothing where they are the contract's own, handle, candidate text
+---           or nothing where the index is of the catalog
+---   "wait": until_ms, nothing, handle
+---   "done": whether it is ok, result text, handle
+local function cross(engine, step)
+  local handle = step.state_handle
+  if step.status == "call" then
+    local foreign = snapshots.candidates(engine, handle.snapshot) ~= engine.catalog.candidates
+    local params = step.is_changed and encode(step.params) or nil
+    return "call", step.index, params, handle, foreign and encode(step.candidate) or nil
+  elseif step.status == "wait" then
+    return "wait", step.until_ms, nil, handle
+  end
+  if not handle.is_full then
+    step.result.trace.policy_term = nil -- its identity says as much
+  end
+  return "done", step.result.ok, encode(step.result), handle
+end
+
+--- The engine's functions for such a host.
+local function open(engine)
+  local face = {}
+
+  function face.start(contract, now_ms, seed, inputs, is_full)
+    inputs = inputs or {}
+    inputs.now_ms, inputs.seed, inputs.trace = now_ms, seed, is_full and "full" or nil
+    return cross(engine, runs.start(engine, contract, inputs))
+  end
+
+  --- Nothing, and the refusal's text, for an event that the run does not take.
+  local function resume(handle, event, now_ms)
+    local step, refusal = runs.resume(engine, handle, event, { now_ms = now_ms })
+    if not step then
+      return nil, encode(refusal)
+    end
+    return cross(engine, step)
+  end
+
+  function face.succeed(handle, now_ms)
+    return resume(handle, { ok = true }, now_ms)
+  end
+
+  function face.fail(handle, now_ms, error_kind, http_status, retry_after_ms)
+    local event = { ok = false, error_kind = error_kind, http_status = http_status, retry_after_ms = retry_after_ms }
+    return resume(handle, event, now_ms)
+  end
+
+  function face.wake(handle, now_ms)
+    return resume(handle, { woke = true }, now_ms)
+  end
+
+  --- The catalog's candidates in canonical order, as text: what an index of a call step points to.
+  function face.candidates()
+    return encode(engine.catalog.candidates)
+  end
+
+  function face.rank(contract, inputs)
+    local ordered, err, rejected, refusal = engine:rank(contract, inputs)
+    return encode({ ordered = ordered, error = err, rejected = rejected, refusal = refusal })
+  end
+
+  --- The identity under which an admitted policy is known, or nothing and the refusal's text.
+  function face.admit(term)
+    local id, refusal = engine:admit(term)
+    return id, refusal and encode(refusal)
+  end
+
+  function face.status(now_ms)
+    return encode(engine:provider_status(now_ms))
+  end
+
+  return face
+end
+
+return { open = open }
