@@ -269,9 +269,7 @@ class Walk:
         catalog = Catalog(engine.config, engine.metrics, self.contract, self.inputs)
         survivors = [
             each
-            for each in Catalog(
-                self.engine.config, self.engine.metrics, self.contract, self.inputs
-            ).candidates()
+            for each in catalog.candidates()
             if not any(verdict(p, each, ctx, self.schema) for p in preds)
         ]
         values = scores(scorer, survivors, ctx, self.schema)
