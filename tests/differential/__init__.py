@@ -1,0 +1,1 @@
+"""The core against the oracle, and against itself on every runtime."""

@@ -1,0 +1,43 @@
+"""Random cases show on every runtime what they show on the oracle, byte for byte.
+
+A case that fails is printed as JSON, ready to be saved as a named case.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cache
+from typing import Any
+
+import pytest
+
+from tests.differential.cases import expected_text, lines
+from tests.differential.runs import random_runs
+from tests.property.strategies import KINDS, random_cases
+from tests.runtimes import RUNTIMES, Runtime
+
+SEED = int(os.environ.get("LLM_POLICY_TEST_SEED", "20261121"))
+CASES_A_KIND = int(os.environ.get("LLM_POLICY_TEST_CASES", "150"))
+
+
+@cache
+def drawn() -> tuple[list[Any], list[str]]:
+    """Draw the cases of all kinds, and what the oracle says of each."""
+    cases = [case for kind in KINDS for case in random_cases(SEED, CASES_A_KIND, kind)]
+    cases += random_runs(SEED, CASES_A_KIND)
+    return cases, [expected_text(case) for case in cases]
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES, ids=lambda runtime: runtime.name)
+def test_random_cases_show_on_the_core_what_they_show_on_the_oracle(runtime: Runtime) -> None:
+    if reason := runtime.available():
+        pytest.skip(reason)
+    cases, expected = drawn()
+    seen = runtime.replay(lines(cases))
+    wrong = [
+        f"{json.dumps(case)}\n  core:   {answer}\n  oracle: {text}"
+        for case, answer, text in zip(cases, seen, expected, strict=True)
+        if answer != text
+    ]
+    assert not wrong, f"{len(wrong)} of {len(cases)} differ (seed {SEED})\n" + "\n".join(wrong[:5])
