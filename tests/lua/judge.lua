@@ -8,37 +8,32 @@ local encoding = require("llm_policy.language.encoding")
 local json = require("llm_policy.base.json")
 local transport = require("judge.transport")
 
-local KINDS = {
-  term = "judge.language",
-  pred = "judge.language",
-  xform = "judge.language",
-  failplan = "judge.language",
-  policy = "judge.language",
-  flow = "judge.language",
-  random = "judge.base",
-  number = "judge.base",
-  json = "judge.base",
-  profile = "judge.engine",
-  config = "judge.engine",
-  rank = "judge.engine",
-  run = "judge.engine",
-  runs = "judge.engine",
-  step = "judge.engine",
-}
+-- kind -> function(case) -> observation
+local KINDS = {}
+
+local function know(kinds)
+  for kind, observe in next, kinds do
+    KINDS[kind] = observe
+  end
+end
+
+know(require("judge.base"))
+know(require("judge.language"))
+know(require("judge.engine"))
 
 local function observe(text)
   local case, fault = json.decode(text)
   if case == nil then
     error("the case is no JSON: " .. fault, 0)
   end
-  local kind = case.kind
-  if not KINDS[kind] then
+  local see = KINDS[case.kind]
+  if not see then
     error("no such kind of case", 0)
   end
   for key, value in next, case do
     case[key] = transport.decode(value)
   end
-  return encoding.value(require(KINDS[kind])[kind](case))
+  return encoding.value(see(case))
 end
 
 --- The observation of a case.
