@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from .values import Call, Credential, Failure, Plain, Response, Secret, Step, StreamChunk
+    from .values import Call, Credential, Failure, Inputs, Missing, Plain, Response, Secret, Step, StreamChunk
 
 
 class Timer(Protocol):
@@ -46,8 +46,8 @@ class Provider(Protocol):
 class SecretSource(Protocol):
     """Where secrets live."""
 
-    def find(self, auth: Mapping[str, Any]) -> Secret | None:
-        """Give the secret that an `auth` record names, or None when it is not set."""
+    def find(self, auth: Mapping[str, Any]) -> Secret | Missing:
+        """Give the secret that an `auth` record names, or why it cannot be had."""
 
 
 class Authenticator(Protocol):
@@ -58,20 +58,25 @@ class Authenticator(Protocol):
 
 
 class Engine(Protocol):
-    """The core as the driver sees it: start, then an event for each step.
+    """The core as the driver sees it: start, then an event for each step (spec 2.1).
 
-    Steps, contracts, events and inputs are the plain data of spec 2.1–2.3. A handle is
-    opaque to the host.
+    A contract is the plain data of spec 2.3. A handle is opaque to the host.
     """
 
-    def start(self, contract: Plain, inputs: Plain) -> Step:
+    def start(self, contract: Plain, inputs: Inputs) -> Step:
         """Plan, and take the first step."""
 
-    def resume(self, handle: object, event: Plain, inputs: Plain) -> Step:
-        """Take the next step after an event."""
+    def succeed(self, handle: object, now_ms: int) -> Step:
+        """Take the next step after an answer."""
 
-    def rank(self, contract: Plain, inputs: Plain) -> Plain:
-        """Plan without any effect: `{ordered, error, rejected}`."""
+    def fail(self, handle: object, now_ms: int, failure: Failure) -> Step:
+        """Take the next step after a failure."""
+
+    def wake(self, handle: object, now_ms: int) -> Step:
+        """Take the next step after a wait."""
+
+    def rank(self, contract: Plain, inputs: Inputs) -> Plain:
+        """Plan without any effect: `{ordered, error, rejected, refusal}`."""
 
     def status(self, now_ms: int) -> Plain:
         """Give the health of every provider."""

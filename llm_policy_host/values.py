@@ -33,6 +33,11 @@ FailureKind = Literal[
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
+def nothing() -> Mapping[str, Any]:
+    """Give the empty record: a field's default must be made."""
+    return NOTHING
+
+
 class Secret:
     """Text that is never printed: only `reveal` gives it, at the moment of use."""
 
@@ -60,6 +65,13 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
+class Missing:
+    """A secret that cannot be had, and why in words that hold nothing of it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Credential:
     """What a provider adapter needs to identify itself; no secret means none is needed."""
 
@@ -79,12 +91,12 @@ class Contract:
     prompt: str | None = None
     profile: str | None = None
     policy_ir: Plain = None
-    requirements: Mapping[str, Any] = NOTHING
+    requirements: Mapping[str, Any] = field(default_factory=nothing)
     tools: Sequence[Mapping[str, Any]] = ()
     images: bool = False
     response_format: Mapping[str, Any] | None = None
-    params: Mapping[str, Any] = NOTHING
-    passthrough: Mapping[str, Any] = NOTHING
+    params: Mapping[str, Any] = field(default_factory=nothing)
+    passthrough: Mapping[str, Any] = field(default_factory=nothing)
     scope: str | None = None
     seed: int | None = None
     chain: Sequence[Mapping[str, str]] | None = None
@@ -141,7 +153,7 @@ class Response:
     finish_reason: str | None = None
     model: str | None = None
     usage: Usage | None = None
-    raw: Mapping[str, Any] = field(default=NOTHING, repr=False)
+    raw: Mapping[str, Any] = field(default_factory=nothing, repr=False)
 
     @property
     def is_empty(self) -> bool:
@@ -212,26 +224,40 @@ class Call:
     served_by: str | None = None
     base_url: str | None = None
     api_kind: str = "openai_compatible"
-    params: Mapping[str, Any] = NOTHING
-    filters: Mapping[str, Any] = NOTHING
+    params: Mapping[str, Any] = field(default_factory=nothing)
+    filters: Mapping[str, Any] = field(default_factory=nothing)
     messages: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     prompt: str | None = field(default=None, repr=False)
     tools: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     response_format: Mapping[str, Any] | None = None
-    passthrough: Mapping[str, Any] = field(default=NOTHING, repr=False)
+    passthrough: Mapping[str, Any] = field(default_factory=nothing, repr=False)
     timeouts: Timeouts = Timeouts()
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What the host gathered before a run, so that the core asks nothing back (spec 2.3)."""
+
+    now_ms: int
+    seed: int | None = None
+    is_full_trace: bool = False
+    others: Mapping[str, Any] = field(default_factory=nothing)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """What the core asks for next, with the state to resume from.
 
-    `payload` is the request of a `call`, `{until_ms}` of a `wait`, the result of a `done`.
+    A `call` names its candidate, and the parameters where they are not the contract's own; a
+    `wait` its end; a `done` the result as plain data.
     """
 
     status: Literal["call", "wait", "done"]
-    payload: Plain
     handle: object = None
+    candidate: Mapping[str, Any] = field(default_factory=nothing)
+    params: Mapping[str, Any] | None = None
+    until_ms: float = 0
+    result: Mapping[str, Any] = field(default_factory=nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +269,7 @@ class Candidate:
     served_by: str | None = None
     score: float | None = None
     tier: str | None = None
-    facts: Mapping[str, Any] = field(default=NOTHING, repr=False)
+    facts: Mapping[str, Any] = field(default_factory=nothing, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +303,7 @@ class Trace:
     policy_fingerprint: str | None = None
     started_at_ms: float | None = None
     total_latency_ms: float | None = None
-    raw: Mapping[str, Any] = field(default=NOTHING, repr=False)
+    raw: Mapping[str, Any] = field(default_factory=nothing, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,3 +317,4 @@ class Result:
     chosen: Mapping[str, Any] | None = None
     trace: Trace = Trace()
     failures: tuple[Failure, ...] = ()
+    seed: int | None = None

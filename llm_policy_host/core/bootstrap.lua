@@ -3,7 +3,7 @@
 local sources = ...
 
 local load_text = loadstring or load -- luacheck: ignore 113
-local error, setmetatable = error, setmetatable
+local error = error
 
 local loaded = package and package.loaded or {}
 python = nil -- luacheck: ignore 111
@@ -42,10 +42,10 @@ local REMOVED = {
   "coroutine", "getmetatable", "getfenv", "setfenv", "newproxy", "ffi", "jit", "bit", "module", "python",
   "print",
 }
-local kept = { debug = debug, load = load, loadstring = loadstring, setfenv = setfenv } -- luacheck: ignore 113
+local kept = { sethook = debug.sethook, getmetatable = debug.getmetatable, load = load_text }
 for index = 1, #REMOVED do
   _G[REMOVED[index]] = nil -- luacheck: ignore 122
 end
 string.dump = nil -- luacheck: ignore 142
 
-return face, setmetatable(kept, nil)
+return face, kept

@@ -1,32 +1,38 @@
-"""The core's engine behind the `Engine` port: plain data in, steps out."""
+"""The core's engine behind the `Engine` port: scalars and text cross, handles stay with Lua."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llm_policy_host.errors import CoreError, UsageError
 from llm_policy_host.values import Step
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from .marshal import decode
 
-    from llm_policy_host.values import Plain
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from llm_policy_host.ports import Engine
+    from llm_policy_host.values import Failure, Inputs, Plain
 
     from .vm import Vm
 
-# Every method through one shape, so that a Lua error has one place to come out.
-_METHODS = b"""
+_NEW = b"local face, config, metrics = ... return face.new(config, metrics)"
+
+_OPEN = b"""
 local engine = ...
-return
-  function(contract, inputs) return engine:start(contract, inputs) end,
-  function(handle, event, inputs) return engine:resume(handle, event, inputs) end,
-  function(contract, inputs) return engine:rank(contract, inputs) end,
-  function(now_ms) return engine:provider_status(now_ms) end,
-  function() return engine:info() end
+local face = require("llm_policy.engine.boundary").open(engine)
+return face.start, face.succeed, face.fail, face.wake, face.rank, face.status, face.candidates()
 """
 
-_NEW = b"local face, config, metrics = ... return face.new(config, metrics)"
+_PROFILE_TERM = b"""
+local engine, name = ...
+local term = engine:profile_term(name)
+local is_term = type(term) == "table" and term.code == nil
+return is_term and require("llm_policy.language.encoding").value(term) or nil
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,45 +49,68 @@ class LuaEngine:
     """An engine in one runtime. Its health is its own; a handle is a Lua table, never copied."""
 
     def __init__(self, vm: Vm, engine: object) -> None:
-        self.vm = vm
-        self._start, self._resume, self._rank, self._status, self._info = vm.call(vm.load(_METHODS), engine)
+        self._vm = vm
+        *functions, candidates = vm.call(vm.load(_OPEN), engine)
+        self._start, self._succeed, self._fail, self._wake, self._rank, self._status = functions
+        self._engine = engine
+        self.candidates: Sequence[Mapping[str, Any]] = read_text(candidates)
 
-    def start(self, contract: Plain, inputs: Plain) -> Step:
+    def start(self, contract: Plain, inputs: Inputs) -> Step:
         """Plan, and take the first step."""
-        vm = self.vm
-        return self._step(vm.call(self._start, vm.to_lua(contract), vm.to_lua(inputs)))
+        vm = self._vm
+        others = vm.to_lua(inputs.others) if inputs.others else None
+        answer = vm.call(
+            self._start, vm.to_lua(contract), inputs.now_ms, inputs.seed, others, inputs.is_full_trace
+        )
+        return self._step(answer)
 
-    def resume(self, handle: object, event: Plain, inputs: Plain) -> Step:
-        """Take the next step after an event."""
-        vm = self.vm
-        return self._step(vm.call(self._resume, handle, vm.to_lua(event), vm.to_lua(inputs)))
+    def succeed(self, handle: object, now_ms: int) -> Step:
+        """Take the next step after an answer."""
+        return self._step(self._vm.call(self._succeed, handle, now_ms))
 
-    def rank(self, contract: Plain, inputs: Plain) -> Plain:
-        """Plan without any effect: `{ordered, error, rejected}`."""
-        vm = self.vm
-        answer = vm.call(self._rank, vm.to_lua(contract), vm.to_lua(inputs))
-        parts = answer if isinstance(answer, tuple) else (answer,)
-        names = ("ordered", "error", "rejected")
-        return {name: vm.from_lua(part) for name, part in zip(names, parts, strict=False)}
+    def fail(self, handle: object, now_ms: int, failure: Failure) -> Step:
+        """Take the next step after a failure; its text stays outside."""
+        kind = failure.kind.encode()
+        answer = self._vm.call(self._fail, handle, now_ms, kind, failure.http_status, failure.retry_after_ms)
+        return self._step(answer)
+
+    def wake(self, handle: object, now_ms: int) -> Step:
+        """Take the next step after a wait."""
+        return self._step(self._vm.call(self._wake, handle, now_ms))
+
+    def rank(self, contract: Plain, inputs: Inputs) -> Plain:
+        """Plan without any effect: `{ordered, error, rejected, refusal}`."""
+        vm = self._vm
+        given = {**inputs.others, "now_ms": inputs.now_ms, "seed": inputs.seed}
+        return read_text(vm.call(self._rank, vm.to_lua(contract), vm.to_lua(given)))
 
     def status(self, now_ms: int) -> Plain:
         """Give the health of every provider."""
-        return self.vm.from_lua(self.vm.call(self._status, now_ms))
+        return read_text(self._vm.call(self._status, now_ms))
 
-    def info(self) -> Plain:
-        """Give what the core says of itself and its config."""
-        return self.vm.from_lua(self.vm.call(self._info))
+    def profile_term(self, name: str) -> Plain:
+        """Give the effective term of a profile in normal form; None where there is no such term."""
+        term = self._vm.call(self._vm.load(_PROFILE_TERM), self._engine, name.encode())
+        return None if term is None else read_text(term)
 
     def _step(self, answer: Any) -> Step:  # noqa: ANN401 - lupa has no types
-        if isinstance(answer, tuple):
-            raise UsageError(f"the core refused an event: {self.vm.from_lua(answer[-1])}")
-        status = self.vm.from_lua(answer[b"status"])
-        field = {"call": b"request", "done": b"result"}.get(status)
-        if field is not None:
-            return Step(status, self.vm.from_lua(answer[field]), answer[b"state_handle"])
-        if status == "wait":
-            return Step(status, {"until_ms": self.vm.from_lua(answer[b"until_ms"])}, answer[b"state_handle"])
-        raise CoreError(f"the core answered with no known step: `{status}`")
+        if len(answer) < 4:
+            raise UsageError(f"the core refused an event: {read_text(answer[1])}")
+        status, first, text, handle, *rest = answer
+        if status == b"call":
+            foreign = read_text(rest[0]) if rest and rest[0] is not None else None
+            candidate = self.candidates[int(first) - 1] if foreign is None else foreign
+            return Step("call", handle, candidate, read_text(text) if text is not None else None)
+        if status == b"wait":
+            return Step("wait", handle, until_ms=first)
+        if status == b"done":
+            return Step("done", handle, result=read_text(text))
+        raise CoreError(f"the core answered with no known step: `{status!r}`")
+
+
+def read_text(text: bytes) -> Plain:
+    """Read what the core encoded (spec 1.4): JSON, but for bytes that JSON would have escaped."""
+    return json.loads(decode(text), strict=False)
 
 
 def create_engine(vm: Vm, config: Plain, metrics: Plain = None) -> LuaEngine | Sequence[Mistake]:
@@ -99,3 +128,8 @@ def _mistake(entry: Plain) -> Mistake:
         detail=str(entry.get("detail", "")),
         nearest=entry.get("nearest"),
     )
+
+
+def _conforms(engine: LuaEngine) -> Engine:
+    """Let the type checker prove the port."""
+    return engine

@@ -96,7 +96,9 @@ def decode(data: bytes) -> str:
     return data.decode(errors="surrogateescape")
 
 
-def from_lua(type_of: Callable[[object], str | None], value: object, path: str = "$", depth: int = 1) -> Plain:
+def from_lua(
+    type_of: Callable[[object], str | None], value: object, path: str = "$", depth: int = 1
+) -> Plain:
     """Give a Lua value the form it has in Python: an empty table is an empty dict.
 
     Integral numbers become ints, so that runtimes with and without the integer subtype

@@ -16,7 +16,9 @@ def core_directory() -> Path:
     for directory in (_PACKAGE / "_lua", _PACKAGE.parent / "lua"):
         if (directory / "llm_policy.lua").is_file():
             return directory
-    raise HostError(f"the Lua core is missing: no llm_policy.lua in {_PACKAGE / '_lua'} or beside the package")
+    raise HostError(
+        f"the Lua core is missing: no llm_policy.lua in {_PACKAGE / '_lua'} or beside the package"
+    )
 
 
 @cache

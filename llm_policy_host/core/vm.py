@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from llm_policy_host.values import Plain
 
 RUNTIMES = ("luajit21", "lua54", "lua53", "lua55", "lua52", "lua51")
-"""What lupa may carry, fastest first (measured: LuaJIT plans 3–4 times faster than 5.4)."""
+"""What lupa may carry, fastest first (measured: LuaJIT plans 3 to 4 times faster than 5.4)."""
 
 PUC_RUNTIMES = ("lua54", "lua53", "lua55")
 """Runtimes whose instruction hooks always fire: what operator Lua runs on."""
@@ -55,7 +55,9 @@ class Vm:
         self.name = runtime or default_runtime()
         module = _find_module(self.name) if self.name in RUNTIMES else None
         if module is None:
-            raise HostError(f"the runtime `{self.name}` is not available here: {', '.join(available_runtimes())}")
+            raise HostError(
+                f"the runtime `{self.name}` is not available here: {', '.join(available_runtimes())}"
+            )
         self._error: type[Exception] = module.LuaError
         self._type_of: Callable[[object], str | None] = module.lua_type
         self._lua = module.LuaRuntime(
@@ -71,7 +73,7 @@ class Vm:
         if self.name.startswith("luajit") and platform.machine() in {"arm64", "aarch64"}:
             self._lua.execute(b"jit.off()")
         try:
-            self.face, self._kept = self._lua.execute(host_source("bootstrap.lua"), self._source_table())
+            self.face, self.kept = self._lua.execute(host_source("bootstrap.lua"), self._source_table())
         except self._error as error:
             raise CoreError(f"the core does not load on {self.name}: {error}") from error
 
@@ -106,7 +108,7 @@ class Vm:
 
 
 class VmPool:
-    """One runtime per thread, made when the thread first asks (1–2 ms, 0.3 MB each).
+    """One runtime per thread, made when the thread first asks (1 to 2 ms, 0.3 MB each).
 
     For work without state: a policy's identity, a config's check. Health is one state and
     lives in one engine, never in a pool.

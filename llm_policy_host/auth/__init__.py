@@ -1,0 +1,1 @@
+"""Credentials, resolved at the one place that calls a provider."""

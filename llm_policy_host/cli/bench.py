@@ -1,0 +1,49 @@
+"""`llm-policy bench`: measures this machine. One row a benchmark."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .output import USAGE, add_json, warn
+
+if TYPE_CHECKING:
+    import argparse
+
+    from .output import Commands
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A benchmark: its module has `do(arguments) -> exit code`."""
+
+    name: str
+    module: str
+    about: str
+
+
+BENCHES = (
+    Bench("decide", "llm_policy_host.cli.bench_decide", "CPU time of a decision and of a whole cycle"),
+)
+
+
+def add(commands: Commands) -> None:
+    """Add the subcommand, and below it one for each benchmark."""
+    parser = commands.add_parser("bench", help="measure this machine")
+    benches = parser.add_subparsers(metavar="BENCH", required=True)
+    for bench in BENCHES:
+        row = benches.add_parser(bench.name, help=bench.about)
+        add_json(row)
+        row.set_defaults(do=do, bench=bench)
+
+
+def do(arguments: argparse.Namespace) -> int:
+    """Measure; a benchmark's module is loaded only now."""
+    try:
+        module = importlib.import_module(arguments.bench.module)
+    except ModuleNotFoundError:
+        warn(f"the benchmark `{arguments.bench.name}` is not part of this build")
+        return USAGE
+    code: int = module.do(arguments)
+    return code

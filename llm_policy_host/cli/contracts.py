@@ -1,0 +1,92 @@
+"""Contracts from the command line's options and from JSON lines."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llm_policy_host.errors import UsageError
+from llm_policy_host.values import Contract
+
+if TYPE_CHECKING:
+    import argparse
+
+_CONTRACT_KEYS = frozenset(field.name for field in dataclasses.fields(Contract)) - {"extra_candidates"}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Give a subcommand the options that describe a contract."""
+    parser.add_argument(
+        "-c", "--config", default="policy.yaml", metavar="FILE", help="YAML or Lua (policy.yaml)"
+    )
+    parser.add_argument("-p", "--profile", metavar="NAME", help="the profile that decides")
+    parser.add_argument("--policy", metavar="FILE", help="a policy term as JSON, in place of a profile")
+    parser.add_argument(
+        "--param", action="append", default=[], metavar="NAME=VALUE", help="a sampling parameter"
+    )
+    parser.add_argument(
+        "--need", action="append", default=[], metavar="NAME", help="tools, vision, json_mode or seed"
+    )
+    parser.add_argument("--min-context", type=int, metavar="TOKENS")
+    parser.add_argument("--model", metavar="FAMILY", help="only this model family")
+    parser.add_argument("--seed", type=int, metavar="N")
+    parser.add_argument("--deadline-ms", type=int, metavar="MS")
+
+
+def contract(arguments: argparse.Namespace, prompt: str | None = None) -> Contract:
+    """Build the contract that the options describe."""
+    requirements: dict[str, Any] = {}
+    if arguments.need:
+        requirements["needs"] = arguments.need
+    if arguments.min_context is not None:
+        requirements["min_context"] = arguments.min_context
+    if arguments.model is not None:
+        requirements["model_family"] = arguments.model
+    return Contract(
+        messages=[] if prompt is None else [{"role": "user", "content": prompt}],
+        profile=arguments.profile,
+        policy_ir=None if arguments.policy is None else _read_term(Path(arguments.policy)),
+        requirements=requirements,
+        params=dict(_param(text) for text in arguments.param),
+        seed=arguments.seed,
+        deadline_ms=arguments.deadline_ms,
+    )
+
+
+def contract_of_line(line: str, base: Contract) -> Contract:
+    """Read one JSON line: a prompt as text, or a record of a contract's fields over `base`."""
+    try:
+        data = json.loads(line)
+    except ValueError as error:
+        raise UsageError(f"no JSON: {error}") from None
+    if isinstance(data, str):
+        data = {"prompt": data}
+    if not isinstance(data, dict):
+        raise UsageError("neither a text nor a record")
+    data.pop("id", None)
+    unknown = sorted(set(data) - _CONTRACT_KEYS)
+    if unknown:
+        raise UsageError(f"unknown key `{unknown[0]}`")
+    if "prompt" in data and "messages" not in data:
+        data["messages"] = [{"role": "user", "content": data.pop("prompt")}]
+    known = {name: getattr(base, name) for name in _CONTRACT_KEYS}
+    return Contract(**{**known, **data})
+
+
+def _param(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise UsageError(f"`{text}` is not NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _read_term(path: Path) -> Any:  # noqa: ANN401 - a term as written
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the policy `{path}` cannot be read: {error}") from None

@@ -1,0 +1,76 @@
+"""The command line's entry: finds the subcommand, and turns its end into an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from llm_policy_host.errors import ConfigError, HostError
+
+from . import bench, demo, doctor, hash_, rank, run
+from .output import FAILED, USAGE, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = (demo, run, rank, hash_, doctor, bench)
+"""Each a module with `add(commands)`, which sets `do(arguments) -> exit code` on its parser."""
+
+_EPILOG = "exit codes: 0 ok, 1 failed, 2 usage, 3 waiting for a person, 4 refused by policy or budget"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the parser of all subcommands."""
+    whole = argparse.ArgumentParser(
+        prog="llm-policy", description="Policies that choose which model answers a call.", epilog=_EPILOG
+    )
+    commands = whole.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add(commands)
+    return whole
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Run a command line; give its exit code."""
+    arguments = parser().parse_args(given)
+    try:
+        code: int = arguments.do(arguments)
+        sys.stdout.flush()
+    except ConfigError as error:
+        return _complain_of_config(error, as_json=arguments.json)
+    except HostError as error:
+        return _complain(str(error), as_json=arguments.json)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # the reader has gone; point stdout elsewhere so that closing it stays silent
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return code
+
+
+def _complain_of_config(error: ConfigError, *, as_json: bool) -> int:
+    if as_json:
+        print_json(
+            {"ok": False, "error": "config", "problems": [problem.as_data() for problem in error.problems]}
+        )
+    else:
+        count = len(error.problems)
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        print(f"{count} mistake{'s' if count != 1 else ''} in the config", file=sys.stderr)
+    return FAILED
+
+
+def _complain(text: str, *, as_json: bool) -> int:
+    if as_json:
+        print_json({"ok": False, "error": text})
+    else:
+        print(f"llm-policy: {text}", file=sys.stderr)
+    return USAGE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""`llm-policy rank`: who would serve a contract, without any effect."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llm_policy_host.wiring import Host
+
+from .contracts import add_options, contract
+from .output import add_json, exit_code, plain, print_json, ranking_lines, refusal_text, warn
+
+if TYPE_CHECKING:
+    import argparse
+
+    from .output import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("rank", help="say who would serve a contract, in order, and who not and why")
+    add_options(parser)
+    add_json(parser)
+    parser.set_defaults(do=do)
+
+
+def do(arguments: argparse.Namespace) -> int:
+    """Rank."""
+    host = Host.from_config(arguments.config)
+    ranking = host.rank(contract(arguments))
+    error = ranking.error or (None if ranking.ordered else "no_candidates")
+    if arguments.json:
+        print_json({"ok": error is None, **plain(ranking), "error": error, "disabled": host.disabled})
+        return exit_code(error)
+    for line in ranking_lines(ranking):
+        print(line)
+    for name, reason in host.disabled.items():
+        warn(f"{name} is disabled: {reason}")
+    if error is not None:
+        warn(f"nobody: {refusal_text(ranking) or error}")
+    return exit_code(error)

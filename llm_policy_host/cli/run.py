@@ -1,0 +1,132 @@
+"""`llm-policy run`: one prompt, or a batch of JSON lines."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llm_policy_host.errors import UsageError
+from llm_policy_host.wiring import Host
+
+from .contracts import add_options, contract, contract_of_line
+from .output import FAILED, OK, add_json, exit_code, failure_line, plain, print_json, refusal_text, warn
+from .progress import Progress
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from llm_policy_host.values import Contract, Result
+
+    from .output import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("run", help="answer one prompt, or a batch of JSON lines")
+    parser.add_argument("prompt", nargs="?", help="the prompt; `-` or nothing reads standard input")
+    parser.add_argument(
+        "--batch", metavar="FILE", help="JSON lines: a text, or a record like {prompt, profile, …}"
+    )
+    parser.add_argument(
+        "--concurrency", type=int, default=4, metavar="N", help="calls at once in a batch (4)"
+    )
+    parser.add_argument("--stream", action="store_true", help="print the answer as it comes")
+    add_options(parser)
+    add_json(parser)
+    parser.set_defaults(do=do)
+
+
+def do(arguments: argparse.Namespace) -> int:
+    """Run."""
+    host = Host.from_config(arguments.config)
+    if arguments.batch is not None:
+        lines = _read_lines(arguments.batch)
+        return asyncio.run(_run_batch(host, lines, contract(arguments), max(1, arguments.concurrency)))
+    prompt = arguments.prompt
+    if prompt in (None, "-"):
+        prompt = sys.stdin.read()
+    asked = contract(arguments, prompt)
+    if arguments.stream and not arguments.json:
+        return asyncio.run(_stream_one(host, asked))
+    return _show(asyncio.run(_run_one(host, asked)), as_json=arguments.json)
+
+
+async def _run_one(host: Host, asked: Contract) -> Result:
+    async with host:
+        return await host.run(asked)
+
+
+async def _stream_one(host: Host, asked: Contract) -> int:
+    async with host:
+        async for chunk in host.stream(asked):
+            print(chunk.text, end="", flush=True)
+            if chunk.result is not None:
+                print()
+                return _explain(chunk.result)
+    return FAILED
+
+
+def _show(result: Result, *, as_json: bool) -> int:
+    if as_json:
+        print_json(_as_data(result))
+        return exit_code(result.error)
+    if result.response is not None:
+        print(result.response.text)
+    return _explain(result)
+
+
+def _explain(result: Result) -> int:
+    """Tell on standard error who served, or why nobody did."""
+    for failure in result.failures:
+        warn(f"failed on the way: {failure_line(failure)}")
+    if result.chosen is not None:
+        warn(f"served by {result.chosen['model_family']} @ {result.chosen['provider_id']}")
+    if result.error is not None:
+        warn(f"no answer: {refusal_text(result)}")
+    return exit_code(result.error)
+
+
+def _as_data(result: Result) -> dict[str, Any]:
+    data: dict[str, Any] = plain(result)
+    return data
+
+
+def _read_lines(name: str) -> list[str]:
+    try:
+        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the batch `{name}` cannot be read: {error}") from None
+    return [line for line in text.splitlines() if line.strip()]
+
+
+async def _run_batch(host: Host, lines: Sequence[str], base: Contract, concurrency: int) -> int:
+    """Answer every line; results come out in the order of the lines."""
+    progress = Progress(len(lines), "prompts")
+    gate = asyncio.Semaphore(concurrency)
+    failed = 0
+    async with host:
+
+        async def answer(index: int, line: str) -> dict[str, Any]:
+            async with gate:
+                data = await _answer_line(host, line, base)
+            progress.step()
+            return {"line": index, **data}
+
+        tasks = [asyncio.create_task(answer(index, line)) for index, line in enumerate(lines, 1)]
+        for task in tasks:
+            data = await task
+            failed += not data["ok"]
+            print_json(data)
+    progress.close()
+    return FAILED if failed else OK
+
+
+async def _answer_line(host: Host, line: str, base: Contract) -> dict[str, Any]:
+    try:
+        asked = contract_of_line(line, base)
+    except UsageError as error:
+        return {"ok": False, "error": str(error)}
+    return _as_data(await host.run(asked))

@@ -1,0 +1,1 @@
+"""Provider adapters: one dialect a file, all leaves behind the `Provider` port."""

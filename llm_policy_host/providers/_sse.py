@@ -1,0 +1,101 @@
+"""Server-sent events by the WHATWG rules, from bytes in any pieces."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_BOM = b"\xef\xbb\xbf"
+
+MAX_EVENT_BYTES = 8 * 1024 * 1024
+"""An event beyond this is dropped and counted: no provider sends one, an attacker may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One dispatched event."""
+
+    data: str
+    name: str = "message"
+
+
+class SseParser:
+    """Turns bytes into events. What cannot be used is skipped and counted in `bad_lines`."""
+
+    def __init__(self) -> None:
+        self.bad_lines = 0
+        self._pieces: list[bytes] = []
+        self._line_bytes = 0
+        self._data: list[bytes] = []
+        self._event_bytes = 0
+        self._name = b""
+        self._skip_newline = False
+        self._is_first_line = True
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Take the next bytes; give the events that they complete."""
+        if self._skip_newline and data[:1] == b"\n":
+            data = data[1:]
+        if data:
+            # a CR that ends the bytes may be the first half of a CRLF
+            self._skip_newline = data[-1:] == b"\r"
+        *lines, rest = _LINE_END.split(data)
+        events = []
+        for line in lines:
+            event = self._line(self._take(line))
+            if event is not None:
+                events.append(event)
+        self._keep(rest)
+        return events
+
+    def _keep(self, piece: bytes) -> None:
+        self._line_bytes += len(piece)
+        if piece and self._line_bytes <= MAX_EVENT_BYTES:
+            self._pieces.append(piece)
+
+    def _take(self, end: bytes) -> bytes | None:
+        """Give the whole line; None for one that grew beyond the bound."""
+        self._keep(end)
+        line = b"".join(self._pieces) if self._line_bytes <= MAX_EVENT_BYTES else None
+        self._pieces.clear()
+        self._line_bytes = 0
+        return line
+
+    def _line(self, line: bytes | None) -> Event | None:
+        if line is None:
+            self.bad_lines += 1
+            return None
+        if self._is_first_line:
+            self._is_first_line = False
+            line = line.removeprefix(_BOM)
+        if not line:
+            return self._dispatch()
+        if not line.startswith(b":"):
+            self._field(*self._split(line))
+        return None
+
+    @staticmethod
+    def _split(line: bytes) -> tuple[bytes, bytes]:
+        name, _, value = line.partition(b":")
+        return name, value.removeprefix(b" ")
+
+    def _field(self, name: bytes, value: bytes) -> None:
+        if name == b"data":
+            self._event_bytes += len(value)
+            if self._event_bytes <= MAX_EVENT_BYTES:
+                self._data.append(value)
+        elif name == b"event":
+            self._name = value
+        elif name not in (b"id", b"retry"):
+            self.bad_lines += 1
+
+    def _dispatch(self) -> Event | None:
+        data, name, size = self._data, self._name, self._event_bytes
+        self._data, self._name, self._event_bytes = [], b"", 0
+        if size > MAX_EVENT_BYTES:
+            self.bad_lines += 1
+            return None
+        if not data:
+            return None
+        return Event(b"\n".join(data).decode(errors="replace"), name.decode(errors="replace") or "message")

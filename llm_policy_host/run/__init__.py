@@ -1,0 +1,1 @@
+"""A run, from contract to result: the only package that awaits a provider."""

@@ -1,0 +1,41 @@
+"""What the core sees of a contract: its shape, never its messages (spec 3.1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from llm_policy_host.values import Contract, Plain
+
+_IMAGE_PARTS = frozenset({"image_url", "input_image", "image"})
+
+
+def shape(contract: Contract) -> dict[str, Plain]:
+    """Give a contract as the core admits it: of tools and images only that there are some."""
+    data: dict[str, Plain] = dict(contract.params)
+    for name in ("profile", "policy_ir", "scope", "seed", "timeout_ms", "chain"):
+        value = getattr(contract, name)
+        if value is not None:
+            data[name] = value
+    if contract.requirements:
+        data["requirements"] = contract.requirements
+    if contract.extra_candidates:
+        data["extra_candidates"] = contract.extra_candidates
+    if contract.tools:
+        data["tools"] = True
+    if contract.images or _has_image(contract.messages):
+        data["images"] = True
+    if contract.response_format is not None:
+        data["response_format"] = {"type": contract.response_format.get("type")}
+    return data
+
+
+def _has_image(messages: Sequence[Mapping[str, Any]]) -> bool:
+    return any(
+        isinstance(part, dict) and part.get("type") in _IMAGE_PARTS
+        for message in messages
+        if isinstance(content := message.get("content"), list)
+        for part in content
+    )

@@ -1,0 +1,239 @@
+"""The composition root: a config becomes a host, and nothing else makes one."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from .auth.resolver import AuthResolver
+from .clock import SystemClock
+from .config.load import config_from_data, load_config
+from .config.scripts import read_scripts
+from .config.secrets import LocalSecrets
+from .core.engine import LuaEngine, create_engine
+from .core.vm import Vm
+from .errors import ConfigError, HostError, UsageError
+from .providers.registry import ADAPTERS, Adapters
+from .providers.scripted import check_scripts
+from .run.driver import Driver, Surroundings
+from .values import Missing
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Coroutine, Mapping
+    from types import TracebackType
+
+    from .config.load import Config
+    from .core.engine import Mistake
+    from .ports import Clock
+    from .values import Contract, Plain, Ranking, Result, StreamChunk
+
+_MAX_SEED = 2**53
+
+
+class Host:
+    """Policies at work: contracts go in, results come out.
+
+    One engine and one health for all callers, on whatever event loop or thread they are; the
+    connections belong to each loop.
+    """
+
+    def __init__(self, config: Config, clock: Clock, environment: Mapping[str, str] | None = None) -> None:
+        self.config = config
+        self.clock = clock
+        self._scripts = read_scripts(config.document, config.settings.scripts, config.directory)
+        self.engine = _create_engine(config)
+        _check_scripts(config, self._scripts)
+        self._auth = AuthResolver(config.auths, LocalSecrets(config.directory, environment))
+        self.disabled: Mapping[str, str] = _find_disabled(config, self._auth)
+        self._around = _surroundings(config, self.disabled)
+        self._rims: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Rim] = weakref.WeakKeyDictionary()
+        self._portal: _Portal | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_config(
+        cls, path: str | Path, *, clock: Clock | None = None, environment: Mapping[str, str] | None = None
+    ) -> Self:
+        """Make a host from a YAML or Lua file; `ConfigError` names every mistake in it."""
+        return cls(load_config(Path(path)), clock or SystemClock(), environment)
+
+    @classmethod
+    def from_data(
+        cls,
+        data: Mapping[str, Any],
+        *,
+        directory: Path | None = None,
+        clock: Clock | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Make a host from a config that a program holds."""
+        return cls(config_from_data(data, directory), clock or SystemClock(), environment)
+
+    async def run(self, contract: Contract) -> Result:
+        """Take a contract to its result."""
+        return await self._rim().driver.run(contract)
+
+    def stream(self, contract: Contract) -> AsyncGenerator[StreamChunk, None]:
+        """Take a contract to its answer in pieces; the last chunk carries the result."""
+        return self._rim().driver.stream(contract)
+
+    def run_sync(self, contract: Contract) -> Result:
+        """Take a contract to its result, for callers without an event loop; it blocks its thread."""
+        with self._lock:
+            if self._portal is None:
+                self._portal = _Portal()
+        return self._portal.call(self.run(contract))
+
+    def rank(self, contract: Contract) -> Ranking:
+        """Say who would serve a contract, without any effect and without spending anything."""
+        return Driver(self.engine, {}, self._auth, self.clock, self._around).rank(contract)
+
+    def status(self) -> Plain:
+        """Give the health of every provider."""
+        return self.engine.status(self.clock.now_ms())
+
+    async def close(self) -> None:
+        """Give back the connections of this loop, and the thread of `run_sync`."""
+        rim = self._rims.pop(asyncio.get_running_loop(), None)
+        if rim is not None:
+            await rim.adapters.close()
+        self._close_portal()
+
+    def _close_portal(self) -> None:
+        with self._lock:
+            portal, self._portal = self._portal, None
+        if portal is not None:
+            portal.close(self._rims)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._close_portal()
+
+    def _rim(self) -> _Rim:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise UsageError("no event loop runs here: use `run_sync`") from None
+        rim = self._rims.get(loop)
+        if rim is None:
+            rim = self._rims[loop] = _Rim(self, Adapters(self.clock, self._scripts))
+        return rim
+
+    def drive(self, adapters: Adapters) -> Driver:
+        """Give a driver of this host's engine over some adapters."""
+        return Driver(self.engine, adapters.by_kind, self._auth, self.clock, self._around)
+
+
+class _Rim:
+    """What belongs to one event loop: its connections and the driver over them."""
+
+    def __init__(self, host: Host, adapters: Adapters) -> None:
+        self.adapters = adapters
+        self.driver = host.drive(adapters)
+
+
+class _Portal:
+    """A thread with an event loop, through which callers without one get in."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="llm-policy", daemon=True)
+        self._thread.start()
+
+    def call(self, work: Coroutine[Any, Any, Result]) -> Result:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self, rims: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Rim]) -> None:
+        rim = rims.pop(self._loop, None)
+        if rim is not None:
+            asyncio.run_coroutine_threadsafe(rim.adapters.close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+def _create_engine(config: Config) -> LuaEngine:
+    """Make the engine, or raise every mistake that host and core found in the config."""
+    document = config.document
+    answer = create_engine(Vm(config.settings.runtime), config.core) if config.is_readable else ()
+    if not isinstance(answer, LuaEngine):
+        for mistake in answer:
+            _report(config, mistake)
+    if document.problems:
+        raise ConfigError(
+            sorted(document.problems, key=lambda problem: (problem.file, problem.line, problem.column))
+        )
+    if not isinstance(answer, LuaEngine):
+        document.report((), "a config needs `providers` and `models`")
+        raise ConfigError(document.problems)
+    return answer
+
+
+def _report(config: Config, mistake: Mistake) -> None:
+    """Note the core's mistake, unless the host knows one there or below already."""
+    is_known = any(
+        problem.path == mistake.path or problem.path.startswith((f"{mistake.path}.", f"{mistake.path}["))
+        for problem in config.document.problems
+        if mistake.path != "$"
+    )
+    if not is_known:
+        is_key = mistake.detail.startswith("unknown key")
+        config.document.report(mistake.at, mistake.detail, near=mistake.nearest, key=is_key)
+
+
+def _check_scripts(config: Config, scripts: Mapping[str, Any]) -> None:
+    try:
+        check_scripts(scripts)
+    except HostError as error:
+        config.document.report(("host", "scripts"), str(error))
+        raise ConfigError(config.document.problems) from None
+
+
+def _find_disabled(config: Config, auth: AuthResolver) -> dict[str, str]:
+    """Say which providers cannot be called by this host, and why."""
+    disabled = {}
+    for name, provider in config.core["providers"].items():
+        kind = provider.get("api_kind") or "openai_compatible"
+        found = auth.find(name)
+        if kind not in ADAPTERS:
+            disabled[name] = f"no adapter speaks `{kind}`"
+        elif isinstance(found, Missing):
+            disabled[name] = found.reason
+    return disabled
+
+
+def _surroundings(config: Config, disabled: Mapping[str, str]) -> Surroundings:
+    settings = config.settings
+    inputs: dict[str, Any] = {}
+    if disabled:
+        inputs["disabled"] = dict.fromkeys(disabled, True)
+    if settings.credits:
+        inputs["credits"] = settings.credits
+    return Surroundings(
+        new_seed=lambda: secrets.randbelow(_MAX_SEED),
+        deadline_ms=settings.deadline_ms,
+        timeout_ms=(config.core.get("defaults") or {}).get("timeout_ms", 30_000),
+        is_full_trace=settings.trace == "full",
+        inputs=inputs,
+    )
