@@ -13,8 +13,10 @@ local at, is_finite, is_name = vocabularies.at, numbers.is_finite, sorts.is_name
 local type = type
 
 -- What a candidate takes from its provider, and what its served_by entry says about the route.
-local FROM_PROVIDER = { "api_kind", "base_url", "auth", "auth_env", "tier", "scope", "has_tee", "no_log", "region", "aws_region", "source" }
-local FROM_ROUTE = { "price_in", "price_out", "latency_ms", "tok_s", "success_rate", "tier", "scope", "has_tee", "no_log", "source" }
+local FROM_PROVIDER =
+  { "api_kind", "base_url", "auth", "auth_env", "tier", "scope", "has_tee", "no_log", "region", "aws_region", "source" }
+local FROM_ROUTE =
+  { "price_in", "price_out", "latency_ms", "tok_s", "success_rate", "tier", "scope", "has_tee", "no_log", "source" }
 
 local function overlay(candidate, source, names)
   for i = 1, #names do
@@ -160,7 +162,8 @@ end
 
 --- The candidate of an offer: the route it belongs to, with the offer's own words over it.
 local function offer_candidate(offer, market, declared)
-  local out = route_candidate(offer.model_family, market.model, market.provider_id, market.provider, market.route, declared)
+  local out =
+    route_candidate(offer.model_family, market.model, market.provider_id, market.provider, market.route, declared)
   out.offer = { peer_id = offer.peer_id }
   out.served_model_id = offer.wire_model_id or out.served_model_id
   out.base_url = offer.seller_endpoint or out.base_url

@@ -82,7 +82,8 @@ end
 --- Plans a contract; the first step. A refused contract is a step `done`.
 ---@param contract table spec 2.3
 ---@param inputs table|nil spec 2.3
----@return table step {status = "call", request} | {status = "wait", until_ms} | {status = "done", result}, and state_handle
+---@return table step {status = "call", request} | {status = "wait", until_ms} | {status = "done", result},
+---and state_handle
 function Engine:start(contract, inputs)
   return self:with_request(runs.start(self, contract, inputs or {}))
 end
@@ -152,7 +153,8 @@ local function families_by_provider(candidates)
 end
 
 --- Every provider's health.
----@return table status {providers = {id = {available, breaker {open, consecutive_failures, ms_until_recovery}, disabled, credits_remaining_usd, models}}}
+---@return table status {providers = {id = {available, breaker, disabled, credits_remaining_usd, models}}},
+---a breaker being {open, consecutive_failures, ms_until_recovery}
 function Engine:provider_status(now_ms)
   now_ms = now_ms or 0
   local out, families = {}, families_by_provider(self.catalog.candidates)

@@ -7,6 +7,8 @@
 
 local tables = require("llm_policy.base.tables")
 
+local next = next
+
 -- Faults of the request, of nobody, or of a caller who has bytes already: evidence against no one.
 local NO_EVIDENCE = tables.set({
   "bad_request",
@@ -106,8 +108,14 @@ local function is_disabled(state, provider_id, now_ms)
   return until_ms ~= nil and now_ms < until_ms
 end
 
+-- What nearly every snapshot holds: shared, and never changed.
+local NONE = {}
+
 --- The breakers open now, key -> true.
 local function open_breakers(state, now_ms)
+  if next(state.breakers) == nil then
+    return NONE
+  end
   return tables.map(state.breakers, function(entry)
     return is_open(entry, now_ms) or nil
   end)
@@ -115,6 +123,9 @@ end
 
 --- The providers disabled now, provider_id -> until_ms.
 local function disabled_now(state, now_ms)
+  if next(state.disabled) == nil then
+    return NONE
+  end
   return tables.map(state.disabled, function(until_ms)
     return now_ms < until_ms and until_ms or nil
   end)

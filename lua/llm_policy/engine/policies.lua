@@ -133,7 +133,9 @@ local function of_handle(engine, handle)
   if known then
     return known
   end
-  local policy = policies.check(handle.term, engine.config.vocabulary) and policies.build(handle.term, engine.config.vocabulary) or nil
+  local policy = policies.check(handle.term, engine.config.vocabulary)
+      and policies.build(handle.term, engine.config.vocabulary)
+    or nil
   return policy and policy.id == handle.policy_id and remember(engine.policies, policy.id, policy) or nil
 end
 

@@ -37,6 +37,7 @@ local function disabled_providers(engine, inputs, now_ms)
   if not is_filled(inputs.disabled) then
     return own
   end
+  own = tables.copy(own)
   local extras = tables.keys(inputs.disabled)
   for i = 1, #extras do
     local until_ms = inputs.disabled[extras[i]]
@@ -124,23 +125,18 @@ local function read_all(candidates, read, ctx)
   return out
 end
 
---- Columns of one plan; those at rest stay with the catalog. A capability that no candidate of the
---- catalog names does not: callers choose such names.
-local function provider_of_columns(catalog, snapshot, candidates)
-  local is_resident = candidates == catalog.candidates
-  return function(view, aspect)
-    local stays = is_resident
-      and is_at_rest(snapshot, aspect)
-      and (not aspect.capability or catalog.capabilities[aspect.capability])
-    if stays and catalog.columns[aspect.key] then
-      return catalog.columns[aspect.key]
-    end
-    local column = read_all(candidates, reader(snapshot, aspect), view.ctx)
-    if stays then
-      catalog.columns[aspect.key] = column
-    end
-    return column
+--- A column of a plan's view; those at rest stay with the catalog. A capability that no candidate of
+--- the catalog names does not: callers choose such names.
+local function provide(view, aspect)
+  local snapshot, columns = view.snapshot, view.catalog.columns
+  local stays = view.is_resident
+    and is_at_rest(snapshot, aspect)
+    and (not aspect.capability or view.catalog.capabilities[aspect.capability])
+  local column = stays and columns[aspect.key] or read_all(view.candidates, reader(snapshot, aspect), view.ctx)
+  if stays then
+    columns[aspect.key] = column
   end
+  return column
 end
 
 --- The candidates of a run, in canonical order.
@@ -152,17 +148,22 @@ local function candidates(engine, snapshot)
   return catalogs.with_foreign(engine.catalog, snapshot.offers, extra, snapshot.ctx.now_ms)
 end
 
+local function view_of(engine, snapshot, list, ctx)
+  local view = observation.view(list, ctx, provide, engine.spare)
+  view.snapshot, view.catalog, view.is_resident = snapshot, engine.catalog, list == engine.catalog.candidates
+  return view
+end
+
 --- The view of all candidates of a run.
 local function view(engine, snapshot)
-  local list = candidates(engine, snapshot)
-  return observation.view(list, snapshot.ctx, provider_of_columns(engine.catalog, snapshot, list), engine.spare)
+  return view_of(engine, snapshot, candidates(engine, snapshot), snapshot.ctx)
 end
 
 --- The view of one candidate at an attempt.
 local function single(engine, snapshot, candidate, attempt)
-  local ctx, list = tables.copy(snapshot.ctx), { candidate }
+  local ctx = tables.copy(snapshot.ctx)
   ctx.attempt = attempt
-  return observation.view(list, ctx, provider_of_columns(engine.catalog, snapshot, list), engine.spare)
+  return view_of(engine, snapshot, { candidate }, ctx)
 end
 
 --- Price fields of a candidate as results report them: nothing where unknown.

@@ -79,7 +79,11 @@ admit = function(run, term, path, depth, expected)
     return refuse(given, path, detail)
   end
   if expected and operation.sort ~= expected then
-    return refuse("sort_mismatch", path, "a " .. expected .. " is wanted, `" .. operation.op .. "` is a " .. operation.sort)
+    return refuse(
+      "sort_mismatch",
+      path,
+      "a " .. expected .. " is wanted, `" .. operation.op .. "` is a " .. operation.sort
+    )
   end
   if not is_arity(operation, given) then
     return refuse("arity", path, "`" .. operation.op .. "` takes another number of arguments")

@@ -164,19 +164,25 @@ local function plain_parameter(value, sort)
   return plain(value)
 end
 
---- The normal form of an admitted term; shares no table with it.
----@param term table
----@return table normal_form
-local normalize
-normalize = function(term)
+--- Rebuilds a term from normal children and applies its law; a plan within a plan is left to the
+--- outermost, since an override of `unknown` outside changes the base that others are compared with.
+local rewrite
+rewrite = function(term, is_within_plan)
   local op = rawget(term, 1)
   local operation, out = signature.by_name[op], { op }
   for i = 2, tables.dense(term) do
     local argument, value = signature.argument(operation, i - 1), rawget(term, i)
-    out[i] = argument.is_term and normalize(value) or plain_parameter(value, argument.sort)
+    out[i] = argument.is_term and rewrite(value, op == "override") or plain_parameter(value, argument.sort)
   end
-  local law = operation.law
+  local law = not is_within_plan and operation.law
   return law and LAWS[law.kind](out, law) or out
+end
+
+--- The normal form of an admitted term; shares no table with it.
+---@param term table
+---@return table normal_form
+local function normalize(term)
+  return rewrite(term, false)
 end
 
 return { normalize = normalize }

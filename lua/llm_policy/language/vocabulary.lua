@@ -149,7 +149,8 @@ local function ranks(order)
 end
 
 --- The vocabulary that a schema declares on top of the core's.
----@param schema table|nil {fields = {name = {sort, default}}, params = {names}, tier_order = {names, lowest first}, customs = {names} or {name = function}}
+---@param schema table|nil {fields = {name = {sort, default}}, params = {names}, tier_order = {names, lowest first},
+---customs = {names} or {name = function}}, or a vocabulary
 ---@return table vocabulary {fields, params, tiers, customs}
 local function new(schema)
   if type(schema) == "table" and rawget(schema, "is_vocabulary") == true then

@@ -62,7 +62,8 @@ local function breakdown(parts, place)
 end
 
 --- The whole plan over a view: everyone in order with the score's parts, and everyone rejected.
----@return table plan {ordered = list of {candidate, score, score_breakdown}, rejected = list of {provider, model, reason}}
+---@return table plan {ordered = list of {candidate, score, score_breakdown},
+---rejected = list of {provider, model, reason}}
 local function plan(policy, vocabulary, view)
   local carriers, idx, scores, ordered, rejected = policy.carriers, {}, {}, {}, {}
   local cursor, m = decide.shortlist(carriers, view, idx, scores)

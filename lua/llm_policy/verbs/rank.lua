@@ -180,22 +180,22 @@ operations.clamp = function(args)
   end
 end
 
--- Selectors ---------------------------------------------------------------------------------
+-- Selectors -----------------------------------------------------------------------------------------
 
---- A cursor whose `more` finds the next position and its score, or nothing.
-local function cursor(more)
-  return { order = {}, scores = {}, found = 0, more = more }
+--- A cursor over m positions; `more(cursor)` finds the next one and its score, or nothing.
+local function cursor(more, m, given)
+  return { more = more, m = m, given = given, order = {}, scores = {}, found = 0 }
 end
 
 --- Makes the cursor find rank r; whether there is one.
-local function reach(found_so_far, r)
-  while found_so_far.found < r do
-    local k, score = found_so_far.more(found_so_far)
+local function reach(self, r)
+  while self.found < r do
+    local k, score = self.more(self)
     if not k then
       return false
     end
-    local n = found_so_far.found + 1
-    found_so_far.found, found_so_far.order[n], found_so_far.scores[n] = n, k, score
+    local n = self.found + 1
+    self.found, self.order[n], self.scores[n] = n, k, score
   end
   return true
 end
@@ -238,37 +238,42 @@ local function sorted_positions(scores, m)
   end)
 end
 
+local function next_best(self)
+  local r, m, scores = self.found + 1, self.m, self.given
+  local k
+  if r > m then
+    return nil
+  elseif r == 1 then
+    k = best_of(scores, m)
+  elseif r > SCANS then
+    self.sorted = self.sorted or sorted_positions(scores, m)
+    k = self.sorted[r]
+  else
+    k = best_after(scores, m, self.order[r - 1])
+  end
+  return k, scores[k]
+end
+
 operations.argmax = function()
   return function(_, _, m, scores)
-    local sorted
-    return cursor(function(self)
-      local r, k = self.found + 1, nil
-      if r > m then
-        return nil
-      end
-      if r > SCANS or m <= SCANS and r > 1 then
-        sorted = sorted or sorted_positions(scores, m)
-        k = sorted[r]
-      else
-        k = r == 1 and best_of(scores, m) or best_after(scores, m, self.order[r - 1])
-      end
-      return k, scores[k]
-    end)
+    return cursor(next_best, m, scores)
+  end
+end
+
+local function next_in_order(self)
+  local k = self.found + 1
+  if k <= self.m then
+    return k, self.given[k]
   end
 end
 
 operations.ordered = function()
   return function(_, _, m, scores)
-    return cursor(function(self)
-      local k = self.found + 1
-      if k <= m then
-        return k, scores[k]
-      end
-    end)
+    return cursor(next_in_order, m, scores)
   end
 end
 
---- Draws the next place of a pool of weights without replacement; removes it.
+--- The place in a pool of weights that a draw falls on.
 local function draw_place(weights, rng)
   local total = 0.0
   for p = 1, #weights do
@@ -283,12 +288,36 @@ local function draw_place(weights, rng)
   end
 end
 
---- What remains of a list without one place.
-local function remove(list, place)
-  local n = #list
-  for p = place, n do
+--- Takes the item at a place out of a list.
+local function take(list, place)
+  local item = list[place]
+  for p = place, #list do
     list[p] = list[p + 1]
   end
+  return item
+end
+
+--- The weights 1, q, q², … by iterated multiplication.
+local function weights_of(m, q)
+  local weights, w = {}, 1.0
+  for p = 1, m do
+    weights[p] = w
+    w = w * q
+  end
+  return weights
+end
+
+local function next_drawn(self)
+  if not self.pool then
+    self.pool, self.weights = sorted_positions(self.given, self.m), weights_of(self.m, self.q)
+  end
+  if #self.pool == 0 then
+    return nil
+  end
+  local place = draw_place(self.weights, self.rng)
+  take(self.weights, place)
+  local k = take(self.pool, place)
+  return k, self.given[k]
 end
 
 operations.sample = function(args)
@@ -298,26 +327,9 @@ operations.sample = function(args)
   end
   local q = t / (t + 1)
   return function(view, _, m, scores)
-    local seed = at(view.ctx, "seed")
-    local rng = random.stream(random.is_seed(seed) and seed or 0)
-    local pool, weights, w = nil, {}, 1.0
-    return cursor(function()
-      if not pool then
-        pool = sorted_positions(scores, m)
-        for p = 1, m do
-          weights[p] = w
-          w = w * q
-        end
-      end
-      if #pool == 0 then
-        return nil
-      end
-      local place = draw_place(weights, rng)
-      local k = pool[place]
-      remove(pool, place)
-      remove(weights, place)
-      return k, scores[k]
-    end)
+    local seed, out = at(view.ctx, "seed"), cursor(next_drawn, m, scores)
+    out.q, out.rng = q, random.stream(random.is_seed(seed) and seed or 0)
+    return out
   end
 end
 
@@ -330,6 +342,13 @@ local function positions(entries)
     out[provider][model] = out[provider][model] or i
   end
   return out
+end
+
+local function next_listed(self)
+  local entry = self.given[self.found + 1]
+  if entry then
+    return entry.k, 0.0 - entry.place
+  end
 end
 
 operations.chain = function(args)
@@ -346,46 +365,59 @@ operations.chain = function(args)
     tables.sort(listed, function(a, b)
       return a.place < b.place
     end)
-    return cursor(function(self)
-      local entry = listed[self.found + 1]
-      if entry then
-        return entry.k, 0.0 - entry.place
-      end
-    end)
+    return cursor(next_listed, m, listed)
+  end
+end
+
+local function next_of_first(self)
+  local r, source = self.found + 1, self.given
+  if r <= self.count and reach(source, r) then
+    return source.order[r], source.scores[r]
   end
 end
 
 operations.top_k = function(args)
   local count, inner = args[1], args[2]
   return function(view, idx, m, scores)
-    local source = inner(view, idx, m, scores)
-    return cursor(function(self)
-      local r = self.found + 1
-      if r <= count and reach(source, r) then
-        return source.order[r], source.scores[r]
-      end
-    end)
+    local out = cursor(next_of_first, m, inner(view, idx, m, scores))
+    out.count = count
+    return out
+  end
+end
+
+--- First those that satisfy the predicate, then the others, each in the inner order.
+local function next_preferred(self)
+  local source = self.given
+  while reach(source, self.looked + 1) do
+    self.looked = self.looked + 1
+    local k = source.order[self.looked]
+    if self.pred.holds(self.view, self.idx[k]) then
+      return k, source.scores[self.looked]
+    end
+    self.others[#self.others + 1] = self.looked
+  end
+  self.given_back = self.given_back + 1
+  local r = self.others[self.given_back]
+  if r then
+    return source.order[r], source.scores[r]
   end
 end
 
 operations.prefer = function(args)
   local pred, inner = args[1], args[2]
   return function(view, idx, m, scores)
-    local source, looked, others, given_back = inner(view, idx, m, scores), 0, {}, 0
-    return cursor(function()
-      while reach(source, looked + 1) do
-        looked = looked + 1
-        if pred.holds(view, idx[source.order[looked]]) then
-          return source.order[looked], source.scores[looked]
-        end
-        others[#others + 1] = looked
-      end
-      given_back = given_back + 1
-      local r = others[given_back]
-      if r then
-        return source.order[r], source.scores[r]
-      end
-    end)
+    local out = cursor(next_preferred, m, inner(view, idx, m, scores))
+    out.pred, out.view, out.idx = pred, view, idx
+    out.looked, out.others, out.given_back = 0, {}, 0
+    return out
+  end
+end
+
+local function next_of_function(self)
+  local entry = self.given[self.found + 1]
+  local k = entry and self.place[entry.candidate]
+  if k then
+    return k, bound(entry.score or 0)
   end
 end
 
@@ -398,14 +430,9 @@ operations.rank_with = function(args)
       list[k] = { candidate = view.candidates[idx[k]], score = scores[k] }
       place[list[k].candidate] = k
     end
-    local ordered = fn(list, view.ctx) or list
-    return cursor(function(self)
-      local entry = ordered[self.found + 1]
-      local k = entry and place[entry.candidate]
-      if k then
-        return k, bound(entry.score or 0)
-      end
-    end)
+    local out = cursor(next_of_function, m, fn(list, view.ctx) or list)
+    out.place = place
+    return out
   end
 end
 
