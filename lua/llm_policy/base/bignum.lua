@@ -5,6 +5,8 @@ local byte = string.byte
 
 local LIMB = 10000000 + 0.0
 local LIMB_DIGITS = 7
+-- LIMB * LARGEST_FACTOR is below 2^53.
+local LARGEST_FACTOR = 900000000 + 0.0
 -- Adding and taking away 2^52 rounds a smaller double to an integer.
 local ROUNDER = 4503599627370496 + 0.0
 
@@ -43,7 +45,7 @@ function bignum.from_double(whole)
   return limbs
 end
 
---- Multiplies in place by an integral factor below 2^29.4, so that no product reaches 2^53.
+--- Multiplies in place by an integral factor below LARGEST_FACTOR.
 ---@param limbs number[]
 ---@param factor number
 function bignum.multiply(limbs, factor)
@@ -67,7 +69,7 @@ function bignum.multiply(limbs, factor)
   end
 end
 
---- Divides in place by an integral divisor below 2^29.4 and answers the remainder.
+--- Divides in place by an integral divisor below LARGEST_FACTOR and answers the remainder.
 ---@param limbs number[]
 ---@param divisor number
 ---@return number remainder
@@ -92,20 +94,42 @@ function bignum.divide(limbs, divisor)
   return rest
 end
 
---- Multiplies in place by base^exponent, `step` factors at a time.
+-- base^exponent in factors that `multiply` and `divide` take.
+local function factors(base, exponent)
+  local list, factor = {}, 1.0
+  for _ = 1, exponent do
+    if factor * base >= LARGEST_FACTOR then
+      list[#list + 1] = factor
+      factor = 1.0
+    end
+    factor = factor * base
+  end
+  list[#list + 1] = factor
+  return list
+end
+
+--- Multiplies in place by base^exponent, for a small base.
 ---@param limbs number[]
 ---@param base integer
 ---@param exponent integer
----@param step integer  base^step is below 2^29.4
-function bignum.scale(limbs, base, exponent, step)
-  while exponent > 0 do
-    local factor = 1.0
-    for _ = 1, exponent < step and exponent or step do
-      factor = factor * base
-    end
-    bignum.multiply(limbs, factor)
-    exponent = exponent - step
+function bignum.scale(limbs, base, exponent)
+  local list = factors(base, exponent)
+  for i = 1, #list do
+    bignum.multiply(limbs, list[i])
   end
+end
+
+--- Divides in place by base^exponent, for a small base, and answers whether anything remained.
+---@param limbs number[]
+---@param base integer
+---@param exponent integer
+---@return boolean has_rest
+function bignum.shrink(limbs, base, exponent)
+  local list, has_rest = factors(base, exponent), false
+  for i = 1, #list do
+    has_rest = bignum.divide(limbs, list[i]) > 0 or has_rest
+  end
+  return has_rest
 end
 
 --- The value of at most three limbs as a double, exact below 2^53.

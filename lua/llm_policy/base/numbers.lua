@@ -1,7 +1,8 @@
 -- Numbers as IEEE doubles that never overflow: bounds, exact helpers, and their decimal text.
 -- Constants are built by doubling, since decimal literals pass through each runtime's own reader.
 
-local decimal = require("llm_policy.base.decimal")
+local number_reader = require("llm_policy.base.number_reader")
+local number_text = require("llm_policy.base.number_text")
 
 local host_floor, host_huge = math.floor, math.huge
 local type = type
@@ -111,9 +112,9 @@ function numbers.floor(x)
 end
 
 --- A finite number's canonical text (spec 1.4).
-numbers.format = decimal.format
+numbers.format = number_text.format
 
 --- The double nearest to a JSON number's text, ties to even; nothing for other text or an overflow.
-numbers.parse = decimal.parse
+numbers.parse = number_reader.parse
 
 return numbers
