@@ -55,6 +55,11 @@ class LuaEngine:
         self._engine = engine
         self.candidates: Sequence[Mapping[str, Any]] = read_text(candidates)
 
+    @property
+    def raw(self) -> tuple[Any, Any]:
+        """Give the boundary's `start` and `succeed` as they are: for measurements only."""
+        return self._start, self._succeed
+
     def start(self, contract: Plain, inputs: Inputs) -> Step:
         """Plan, and take the first step."""
         vm = self._vm

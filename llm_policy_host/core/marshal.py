@@ -122,9 +122,10 @@ def _from_table(type_of: Callable[[object], str | None], table: Any, path: str, 
     for key, item in table.items():
         name = decode(key) if isinstance(key, bytes) else key
         items[name] = from_lua(type_of, item, f"{path}.{name}", depth + 1)
-    count = len(items)
-    if count and all(index in items for index in range(1, count + 1)):
-        return [items[index] for index in range(1, count + 1)]
+    if items and all(type(name) is int for name in items):
+        count = len(items)
+        if all(index in items for index in range(1, count + 1)):
+            return [items[index] for index in range(1, count + 1)]
     if not all(isinstance(name, str) for name in items):
         raise MarshalError(f"{path}: neither a list nor a record")
     return items

@@ -98,6 +98,12 @@ class Vm:
         except self._error as error:
             raise CoreError(str(error)) from error
 
+    @property
+    def table_from(self) -> Callable[..., Any]:
+        """Give lupa's own maker of tables: unchecked, for measurements only."""
+        maker: Callable[..., Any] = self._lua.table_from
+        return maker
+
     def to_lua(self, value: Plain) -> Any:  # noqa: ANN401 - lupa has no types
         """Give plain data the form it has in this runtime."""
         return to_lua(self._lua, value)
