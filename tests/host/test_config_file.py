@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,6 +12,9 @@ from llm_policy_host.config.secrets import LocalSecrets
 from llm_policy_host.config.settings import read_auths, read_settings
 from llm_policy_host.config.yaml_file import MAX_NODES, parse_yaml
 from llm_policy_host.values import Missing, Secret
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def _problems(text: str) -> list[str]:
