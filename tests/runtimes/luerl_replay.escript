@@ -19,7 +19,7 @@ loaded(Module) ->
     Chunk = <<"package.path = '", Path/binary, "' answer = require('",
               (list_to_binary(Module))/binary, "')">>,
     try luerl:do(Chunk, luerl:init()) of
-        {_, State} -> luerl:gc(State)
+        {_, State} -> State
     catch
         error:{lua_error, Reason, _} -> exit({cannot_load, Reason})
     end.
