@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import threading
 import weakref
@@ -14,6 +15,7 @@ from .clock import SystemClock
 from .config.load import config_from_data, load_config
 from .config.scripts import read_scripts
 from .config.secrets import LocalSecrets
+from .core.child import ChildEngine
 from .core.engine import LuaEngine, create_engine
 from .core.vm import Vm
 from .errors import ConfigError, HostError, UsageError
@@ -23,7 +25,7 @@ from .run.driver import Driver, Surroundings
 from .values import Missing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine, Mapping
+    from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
     from types import TracebackType
 
     from .config.load import Config
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from .values import Contract, Plain, Ranking, Result, StreamChunk
 
 _MAX_SEED = 2**53
+# the core says "no provider key `api_knd`" of a key, "no provider `opnai`" of a value
+_OF_A_KEY = re.compile(r" key(?: `.*`)?\Z", re.DOTALL)
 
 
 class Host:
@@ -173,21 +177,29 @@ class _Portal:
         self._loop.close()
 
 
-def _create_engine(config: Config) -> LuaEngine:
+def _create_engine(config: Config) -> LuaEngine | ChildEngine:
     """Make the engine, or raise every mistake that host and core found in the config."""
     document = config.document
-    answer = create_engine(Vm(config.settings.runtime), config.core) if config.is_readable else ()
-    if not isinstance(answer, LuaEngine):
+    answer = _try_engine(config) if config.is_readable else ()
+    if not isinstance(answer, LuaEngine | ChildEngine):
         for mistake in answer:
             _report(config, mistake)
     if document.problems:
         raise ConfigError(
             sorted(document.problems, key=lambda problem: (problem.file, problem.line, problem.column))
         )
-    if not isinstance(answer, LuaEngine):
+    if not isinstance(answer, LuaEngine | ChildEngine):
         document.report((), "a config needs `providers` and `models`")
         raise ConfigError(document.problems)
     return answer
+
+
+def _try_engine(config: Config) -> LuaEngine | ChildEngine | Sequence[Mistake]:
+    """Make the engine here, or in the child where a config with functions lives."""
+    child = config.document.child
+    if child is not None:
+        return ChildEngine.create(child)
+    return create_engine(Vm(config.settings.runtime), config.core)
 
 
 def _report(config: Config, mistake: Mistake) -> None:
@@ -198,7 +210,7 @@ def _report(config: Config, mistake: Mistake) -> None:
         if mistake.path != "$"
     )
     if not is_known:
-        is_key = mistake.detail.startswith("unknown key")
+        is_key = _OF_A_KEY.search(mistake.detail) is not None
         config.document.report(mistake.at, mistake.detail, near=mistake.nearest, key=is_key)
 
 
@@ -213,7 +225,7 @@ def _check_scripts(config: Config, scripts: Mapping[str, Any]) -> None:
 def _find_disabled(config: Config, auth: AuthResolver) -> dict[str, str]:
     """Say which providers cannot be called by this host, and why."""
     disabled = {}
-    for name, provider in config.core["providers"].items():
+    for name, provider in (config.core.get("providers") or {}).items():
         kind = provider.get("api_kind") or "openai_compatible"
         found = auth.find(name)
         if kind not in ADAPTERS:

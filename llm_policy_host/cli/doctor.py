@@ -60,7 +60,7 @@ def _facts() -> dict[str, Any]:
 
 
 def _providers(host: Host) -> Iterable[dict[str, str]]:
-    for name, provider in host.config.core["providers"].items():
+    for name, provider in (host.config.core.get("providers") or {}).items():
         auth = host.config.auths.get(name, {"kind": "none"})
         yield {
             "provider": name,

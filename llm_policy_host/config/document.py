@@ -12,6 +12,7 @@ from .names import path_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from llm_policy_host.core.child import Child
     from llm_policy_host.values import Plain
 
 Position = tuple[int, int]
@@ -29,12 +30,16 @@ class Place:
 
 @dataclass(slots=True)
 class Document:
-    """Plain data with places. A document with problems may hold only part of its data."""
+    """Plain data with places. A document with problems may hold only part of its data.
+
+    A Lua config that holds functions stays in its `child`; `data` only shows it then.
+    """
 
     file: str
     data: Plain
     root: Place
     problems: list[Problem] = field(default_factory=list)
+    child: Child | None = None
 
     def report(
         self, at: Sequence[str | int], detail: str, *, near: str | None = None, key: bool = False

@@ -120,7 +120,12 @@ def read_text(text: bytes) -> Plain:
 
 def create_engine(vm: Vm, config: Plain, metrics: Plain = None) -> LuaEngine | Sequence[Mistake]:
     """Make an engine from a config, or say every mistake in it."""
-    answer = vm.call(vm.load(_NEW), vm.face, vm.to_lua(config), vm.to_lua(metrics or {}))
+    return create_engine_from(vm, vm.to_lua(config), vm.to_lua(metrics or {}))
+
+
+def create_engine_from(vm: Vm, config: object, metrics: object = None) -> LuaEngine | Sequence[Mistake]:
+    """Make an engine from a config that is a table of the runtime."""
+    answer = vm.call(vm.load(_NEW), vm.face, config, metrics)
     if not isinstance(answer, tuple):
         return LuaEngine(vm, answer)
     return [_mistake(entry) for entry in vm.from_lua(answer[1])]

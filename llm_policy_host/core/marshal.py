@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llm_policy_host.errors import MarshalError
@@ -96,9 +97,15 @@ def decode(data: bytes) -> str:
     return data.decode(errors="surrogateescape")
 
 
-def from_lua(
-    type_of: Callable[[object], str | None], value: object, path: str = "$", depth: int = 1
-) -> Plain:
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """How values of one runtime are read: its types, and what to show for one that is not plain."""
+
+    type_of: Callable[[object], str | None]
+    show: Callable[[str], Plain] | None = None
+
+
+def from_lua(reader: Reader, value: object, path: str = "$", depth: int = 1) -> Plain:
     """Give a Lua value the form it has in Python: an empty table is an empty dict.
 
     Integral numbers become ints, so that runtimes with and without the integer subtype
@@ -110,18 +117,22 @@ def from_lua(
         return int(value) if value.is_integer() and abs(value) <= _EXACT else value
     if isinstance(value, bytes):
         return decode(value)
-    if type_of(value) != "table":
-        raise MarshalError(f"{path}: not plain data")
+    kind = reader.type_of(value)
+    if kind != "table":
+        shown = reader.show(kind) if reader.show and kind else None
+        if shown is None:
+            raise MarshalError(f"{path}: not plain data")
+        return shown
     if depth > MAX_DEPTH:
         raise MarshalError(f"{path}: nested deeper than {MAX_DEPTH}")
-    return _from_table(type_of, value, path, depth)
+    return _from_table(reader, value, path, depth)
 
 
-def _from_table(type_of: Callable[[object], str | None], table: Any, path: str, depth: int) -> Plain:  # noqa: ANN401
+def _from_table(reader: Reader, table: Any, path: str, depth: int) -> Plain:  # noqa: ANN401
     items: dict[Any, Any] = {}
     for key, item in table.items():
         name = decode(key) if isinstance(key, bytes) else key
-        items[name] = from_lua(type_of, item, f"{path}.{name}", depth + 1)
+        items[name] = from_lua(reader, item, f"{path}.{name}", depth + 1)
     if items and all(type(name) is int for name in items):
         count = len(items)
         if all(index in items for index in range(1, count + 1)):

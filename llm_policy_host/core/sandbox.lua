@@ -1,4 +1,4 @@
--- Runs an operator's Lua: globals of its own, libraries whose cost is bounded, an allowance of
+-- What an operator's Lua runs in: globals of its own, libraries whose cost is bounded, an allowance of
 -- instructions that no `pcall` outlives. PUC Lua only: hooks do not fire in compiled loops.
 local kept, face = ...
 
@@ -148,19 +148,42 @@ local text_meta = getmetatable("")
 text_meta.__index = safe_string
 text_meta.__metatable = "locked"
 
+--- Calls a function under an allowance.
+---@return boolean ok
+---@return any ... its values, or the reason
+local function bounded(instructions, fn, ...)
+  local function settle(ok, value, ...)
+    sethook()
+    if not ok and type(value) ~= "string" then
+      value = "the config stops with an error that is no text"
+    end
+    return ok, value, ...
+  end
+  arm(instructions)
+  return settle(pcall(fn, ...))
+end
+
 --- Evaluates a config's source.
 ---@return boolean ok
 ---@return any value or the reason
-return function(source, instructions)
+local function evaluate(source, instructions)
   local chunk, reason = load_text(source, "=config", "t", environment())
   if not chunk then
     return false, reason
   end
-  arm(instructions)
-  local ok, value = pcall(chunk)
-  sethook()
-  if not ok and type(value) ~= "string" then
-    value = "the config stops with an error that is no text"
-  end
-  return ok, value
+  return bounded(instructions, chunk)
 end
+
+--- Takes the host's keys out of a config.
+local function without(config, keys)
+  local out = {}
+  for key, value in next, config do
+    out[key] = value
+  end
+  for _, key in ipairs(keys) do
+    out[key] = nil
+  end
+  return out
+end
+
+return evaluate, bounded, without

@@ -1,112 +1,74 @@
-"""Operator Lua, run where it can do no harm: PUC Lua, bounded libraries, a process of its own.
-
-The child gets no environment, may write no file, has bounds on memory and processor time,
-and is killed when it takes too long.
-"""
+"""Operator Lua inside this process: PUC Lua, bounded libraries, an allowance for every call."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from llm_policy_host.errors import CoreError, HostError, MarshalError, SandboxError
+from llm_policy_host.errors import CoreError, MarshalError, SandboxError
 
 from .marshal import decode
 from .sources import host_source
 from .vm import PUC_RUNTIMES, Vm, available_runtimes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from llm_policy_host.values import Plain
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What operator Lua may use."""
+    """What operator Lua may use; instructions and wall time are for each call."""
 
     instructions: int = 20_000_000
     memory_bytes: int = 64 * 1024 * 1024
     processor_s: int = 5
-    wall_s: int = 20
+    wall_s: float = 20.0
 
 
 DEFAULT_ALLOWANCE = Allowance()
 
-_CHILD = """
-import json, sys
-sys.path[:] = json.loads(sys.argv[1])
-from llm_policy_host.core.sandbox import main
-main()
-"""
+
+class Sandbox(Vm):
+    """A runtime for foreign Lua: whatever is called in it is bounded."""
+
+    def __init__(self, allowance: Allowance = DEFAULT_ALLOWANCE) -> None:
+        runtimes = [name for name in PUC_RUNTIMES if name in available_runtimes()]
+        if not runtimes:
+            raise SandboxError("no PUC Lua is available here, and no other runs a config safely")
+        super().__init__(runtimes[0], max_memory=allowance.memory_bytes)
+        self._instructions = allowance.instructions
+        parts = super().call(self.load(host_source("sandbox.lua")), self.kept, self.face)
+        self._evaluate, self._bounded, self._without = parts
+
+    def call(self, function: Callable[..., Any], *values: object) -> Any:  # noqa: ANN401 - lupa has no types
+        """Call a function under the allowance."""
+        return self._settle(self._bounded, self._instructions, function, *values)
+
+    def evaluate(self, source: bytes) -> Any:  # noqa: ANN401 - lupa has no types
+        """Evaluate a config; give the Lua value that it returns."""
+        return self._settle(self._evaluate, source, self._instructions)
+
+    def without(self, config: object, keys: list[str]) -> Any:  # noqa: ANN401 - lupa has no types
+        """Give a config's table without some of its keys."""
+        return super().call(self._without, config, self.to_lua(keys))
+
+    def _settle(self, function: Callable[..., Any], *values: object) -> Any:  # noqa: ANN401 - lupa has no types
+        try:
+            answer = super().call(function, *values)
+        except CoreError as error:
+            raise SandboxError(str(error)) from None
+        ok, *rest = answer if isinstance(answer, tuple) else (answer,)
+        if not ok:
+            raise SandboxError(decode(rest[0]))
+        return rest[0] if len(rest) == 1 else tuple(rest) or None
 
 
 def evaluate(source: bytes, allowance: Allowance = DEFAULT_ALLOWANCE) -> Plain:
-    """Evaluate a chunk that returns plain data, in this process."""
-    runtimes = [name for name in PUC_RUNTIMES if name in available_runtimes()]
-    if not runtimes:
-        raise SandboxError("no PUC Lua is available here, and no other runs a config safely")
-    vm = Vm(runtimes[0], max_memory=allowance.memory_bytes)
+    """Evaluate a chunk that returns plain data."""
+    sandbox = Sandbox(allowance)
     try:
-        run = vm.call(vm.load(host_source("sandbox.lua")), vm.kept, vm.face)
-        ok, value = vm.call(run, source, allowance.instructions)
-    except CoreError as error:
-        raise SandboxError(str(error)) from None
-    if not ok:
-        raise SandboxError(decode(value))
-    try:
-        return vm.from_lua(value)
+        return sandbox.from_lua(sandbox.evaluate(source))
     except MarshalError as error:
         raise SandboxError(f"the config must return plain data: {error}") from None
-
-
-def evaluate_in_child(source: bytes, allowance: Allowance = DEFAULT_ALLOWANCE) -> Plain:
-    """Evaluate a chunk that returns plain data, in a process that dies with it."""
-    command = [sys.executable, "-c", _CHILD, json.dumps(sys.path), json.dumps(_bounds(allowance))]
-    try:
-        child = subprocess.run(
-            command, input=source, capture_output=True, env={}, timeout=allowance.wall_s, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise SandboxError(f"the config ran longer than {allowance.wall_s} s") from None
-    try:
-        answer = json.loads(child.stdout)
-    except ValueError:
-        raise SandboxError(f"the config's process ended with {child.returncode} and no answer") from None
-    if "refused" in answer:
-        raise SandboxError(answer["refused"])
-    return answer["value"]
-
-
-def _bounds(allowance: Allowance) -> list[int]:
-    return [allowance.instructions, allowance.memory_bytes, allowance.processor_s, allowance.wall_s]
-
-
-def main() -> None:
-    """Be the child: evaluate standard input under the bounds given, answer on standard output."""
-    allowance = Allowance(*json.loads(sys.argv[2]))
-    source = sys.stdin.buffer.read()
-    _limit(allowance)
-    try:
-        answer = {"value": evaluate(source, allowance)}
-    except HostError as error:
-        answer = {"refused": str(error)}
-    sys.stdout.write(json.dumps(answer))
-
-
-def _limit(allowance: Allowance) -> None:
-    """Bound this process for good, where the system can."""
-    try:
-        import resource  # noqa: PLC0415 - absent on systems without POSIX limits
-    except ImportError:
-        return
-    resource.setrlimit(resource.RLIMIT_CPU, (allowance.processor_s, allowance.processor_s))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Python and its libraries already have their memory; this bounds what comes on top
-    wanted = 1024 * 1024 * 1024 + allowance.memory_bytes
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(
-        resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
-    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from llm_policy_host.errors import CoreError, HostError
 
-from .marshal import from_lua, to_lua
+from .marshal import Reader, from_lua, to_lua
 from .sources import core_sources, host_source
 
 if TYPE_CHECKING:
@@ -108,9 +108,9 @@ class Vm:
         """Give plain data the form it has in this runtime."""
         return to_lua(self._lua, value)
 
-    def from_lua(self, value: object) -> Plain:
-        """Give a Lua value the form it has in Python."""
-        return from_lua(self._type_of, value)
+    def from_lua(self, value: object, show: Callable[[str], Plain] | None = None) -> Plain:
+        """Give a Lua value the form it has in Python; `show` may stand in for what is not plain."""
+        return from_lua(Reader(self._type_of, show), value)
 
 
 class VmPool:

@@ -16,7 +16,7 @@ from llm_policy_host.errors import MarshalError
 def _runtime(name: str) -> tuple[Any, Any]:
     module = importlib.import_module(f"lupa.{name}")
     lua = module.LuaRuntime(encoding=None, register_eval=False, register_builtins=False)
-    return lua, module.lua_type
+    return lua, marshal.Reader(module.lua_type)
 
 
 RUNTIMES = {name: _runtime(name) for name in available_runtimes()}

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from llm_policy_host.core.sandbox import Allowance, evaluate, evaluate_in_child
+from llm_policy_host.core.child import evaluate_in_child
+from llm_policy_host.core.sandbox import Allowance, evaluate
 from llm_policy_host.core.vm import RUNTIMES, Vm, available_runtimes
 from llm_policy_host.errors import SandboxError
 

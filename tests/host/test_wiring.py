@@ -10,7 +10,9 @@ import pytest
 
 from llm_policy_host import ConfigError, Contract, Host, UsageError
 from llm_policy_host.clock import VirtualClock
+from llm_policy_host.core.child import ChildEngine
 from llm_policy_host.core.vm import available_runtimes
+from llm_policy_host.errors import SandboxError
 
 from .server import Server, answer, delta, events, failing
 
@@ -297,8 +299,6 @@ def test_five_mistakes_are_five_problems_with_their_places(tmp_path: Path) -> No
         "",
         "a: 1",
         "providers: 3",
-        "models: []",
-        "providers: {}\nmodels: {}",
         "null",
         "3",
         "providers: [1]\nmodels: x\nprofiles: 2",
@@ -323,6 +323,41 @@ async def test_a_config_may_be_lua_that_uses_the_dsl(tmp_path: Path) -> None:
     assert host.config.settings.deadline_ms == 1000
     async with host:
         assert (await host.run(Contract(prompt="x"))).ok
+
+
+LOCAL = """
+local F = require("llm_policy").dsl.F
+return {
+  providers = {
+    a = { base_url = "scripted:", api_kind = "scripted" },
+    b = { base_url = "scripted:", api_kind = "scripted" },
+  },
+  models = { m = { served_by = { { provider = "a", price_in = 1 }, { provider = "b", price_in = 2 } } } },
+  profiles = {
+    odd = {
+      filter = F.where(function(candidate) %s end),
+      scorer = { "neg", { "normalize", { "field", "price_in" } } },
+    },
+  },
+}
+"""
+
+
+async def test_operator_functions_decide_in_a_process_of_their_own(tmp_path: Path) -> None:
+    host = Host.from_config(_file(tmp_path, LOCAL % 'return candidate.provider_id == "b"', "policy.lua"))
+    assert isinstance(host.engine, ChildEngine)
+    async with host:
+        result = await host.run(Contract(prompt="x"))
+        assert result.chosen is not None
+        assert result.chosen["provider_id"] == "b"
+        assert [entry.provider_id for entry in host.rank(Contract()).ordered] == ["b"]
+
+
+async def test_an_operator_function_without_end_is_stopped(tmp_path: Path) -> None:
+    host = Host.from_config(_file(tmp_path, LOCAL % "while true do end", "policy.lua"))
+    async with host:
+        with pytest.raises(SandboxError, match="allowance"):
+            await host.run(Contract(prompt="x"))
 
 
 def test_a_mistake_in_a_lua_config_has_its_line(tmp_path: Path) -> None:
