@@ -1,8 +1,8 @@
 """What a run does: spec 2.2 to 2.4, simulated step by step (2.2 in `catalog`, 2.4 here).
 
 Plan. `policy_ir` of the contract, else its `profile`, else `defaults.profile`, else `default`, else
-the only profile, else `unknown_profile`; a chain of the contract goes before the profile's. A term
-that is not admitted as Policy: `policy_refused`. The filter is and(envelope, filter) in normal
+the only profile, else `unknown_profile`; a chain of the contract goes before the profile's, and
+is refused at `$.chain`. A term that is not admitted as Policy: `policy_refused`. The filter is and(envelope, filter) in normal
 form; after it, in this order and not part of the policy: pin.provider (`provider_id`), pin.model
 (`model_family`), max_latency_ms (`cmp:latency_ms:le`). ctx.seed is the contract's, else the
 inputs'. ctx.state is that of the start for the whole run (breakers open at `now_ms`, disabled
@@ -189,6 +189,9 @@ class Walk:
 
     def refusal(self) -> Data:
         """Find the policy; answer the result of a contract that has none."""
+        chain = self.contract.get("chain")
+        if chain is not None and isinstance(check(["chain", chain], self.schema), Refusal):
+            return _refused("bad_chain", "$.chain")
         self.policy = self.contract.get("policy_ir")
         if self.policy is None:
             profile = self._profile()
@@ -200,8 +203,7 @@ class Walk:
                 return {"ok": False, "error": "unknown_profile"}
         answer = check(self.policy, self.schema, "Policy")
         if isinstance(answer, Refusal):
-            refusal = {"code": answer.code, "path": answer.path}
-            return {"ok": False, "error": "policy_refused", "refusal": refusal}
+            return _refused(answer.code, answer.path)
         if envelope := part(self.engine.config, "policy_envelope"):
             self.policy = enveloped(self.policy, envelope)
         self.policy = normal_form(self.policy)
@@ -363,6 +365,11 @@ class Walk:
         chosen = {key: candidate[key] for key in CHOSEN if key in candidate}
         peer = part(candidate, "offer", "peer_id")
         return {**chosen, "served_by": peer if isinstance(peer, str) else candidate["provider_id"]}
+
+
+def _refused(code: str, path: str) -> Data:
+    """Answer the result of a contract that is refused."""
+    return {"ok": False, "error": "policy_refused", "refusal": {"code": code, "path": path}}
 
 
 def _backoff(action: Data, retry: int) -> float:

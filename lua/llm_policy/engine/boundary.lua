@@ -5,7 +5,33 @@ local encoding = require("llm_policy.language.encoding")
 local runs = require("llm_policy.engine.run")
 local snapshots = require("llm_policy.engine.snapshot")
 
-local encode = encoding.value
+local encode, sub = encoding.value, string.sub
+
+--- Whether the candidates of a run are the catalog's alone.
+local function is_resident(engine, snapshot)
+  return snapshots.candidates(engine, snapshot) == engine.catalog.candidates
+end
+
+--- Whom a success was of, as text; one of the catalog at its own price is written once.
+local function chosen_text(engine, step)
+  local handle = step.state_handle
+  local texts, index = engine.catalog.texts, handle.index
+  local rests = not handle.snapshot.price_multipliers and is_resident(engine, handle.snapshot)
+  local text = rests and texts[index] or encode(snapshots.chosen(handle.snapshot, step.candidate))
+  if rests then
+    texts[index] = text
+  end
+  return text
+end
+
+--- A result as text: a record whose first key is `chosen` where there is one.
+local function result_text(engine, step)
+  if not step.state_handle.is_full then
+    step.result.trace.policy_term = nil -- its identity says as much
+  end
+  local text = encode(step.result)
+  return step.candidate and '{"chosen":' .. chosen_text(engine, step) .. "," .. sub(text, 2) or text
+end
 
 --- A step as values: status, then by status
 ---   "call": index, params text or nothing where they are the contract's own, handle, candidate text
@@ -15,16 +41,13 @@ local encode = encoding.value
 local function cross(engine, step)
   local handle = step.state_handle
   if step.status == "call" then
-    local foreign = snapshots.candidates(engine, handle.snapshot) ~= engine.catalog.candidates
     local params = step.is_changed and encode(step.params) or nil
-    return "call", step.index, params, handle, foreign and encode(step.candidate) or nil
+    local foreign = not is_resident(engine, handle.snapshot) and encode(step.candidate) or nil
+    return "call", step.index, params, handle, foreign
   elseif step.status == "wait" then
     return "wait", step.until_ms, nil, handle
   end
-  if not handle.is_full then
-    step.result.trace.policy_term = nil -- its identity says as much
-  end
-  return "done", step.result.ok, encode(step.result), handle
+  return "done", step.result.ok, result_text(engine, step), handle
 end
 
 --- The engine's functions for such a host.

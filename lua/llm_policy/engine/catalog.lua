@@ -89,9 +89,14 @@ local function add_market(markets, family, entry)
   list[#list + 1] = entry
 end
 
+local function forget(catalog)
+  catalog.columns, catalog.texts = {}, {}
+end
+
 --- The catalog of a validated config.
 ---@param config table what `config.read` gives
----@return table catalog {candidates, markets, discovery_ids, declared, capabilities, columns}
+---@return table catalog {candidates, markets, discovery_ids, declared, capabilities, columns, texts}: columns and
+---texts are what was read of the candidates at rest, kept until the engine forgets them
 local function build(config)
   local declared, candidates, markets, known = declared_names(config.vocabulary), {}, {}, {}
   local families = tables.keys(config.models)
@@ -122,6 +127,8 @@ local function build(config)
     declared = declared,
     capabilities = known,
     columns = {},
+    texts = {},
+    forget = forget,
   }
 end
 

@@ -76,7 +76,7 @@ function Engine:update_metrics(metrics)
   end
   self.prices = read_prices(metrics, self.prices)
   self.credits = at(metrics, "credits") or self.credits
-  self.catalog.columns = {} -- resident prices were read under the metrics before
+  self.catalog:forget() -- what rests there was read under the metrics before
 end
 
 --- Plans a contract; the first step. A refused contract is a step `done`.
@@ -85,7 +85,7 @@ end
 ---@return table step {status = "call", request} | {status = "wait", until_ms} | {status = "done", result},
 ---and state_handle
 function Engine:start(contract, inputs)
-  return self:with_request(runs.start(self, contract, inputs or {}))
+  return self:completed(runs.start(self, contract, inputs or {}))
 end
 
 --- Takes what happened to the run; the next step, or nothing and a refusal.
@@ -94,16 +94,18 @@ end
 ---@param inputs table|nil
 function Engine:resume(handle, event, inputs)
   local step, refusal = runs.resume(self, handle, event, inputs or {})
-  return step and self:with_request(step), refusal
+  return step and self:completed(step), refusal
 end
 
---- A call step with the whole request that the embedder sends.
-function Engine:with_request(step)
+--- A step as the embedder gets it: a call with its whole request, a success with whom it was.
+function Engine:completed(step)
+  local candidate, handle = step.candidate, step.state_handle
   if step.status == "call" then
-    local contract = step.state_handle.snapshot.ctx.request
-    step.request = contracts.request(contract, self.params, step.params, step.candidate)
-    step.candidate, step.params, step.index, step.is_changed = nil, nil, nil, nil
+    step.request = contracts.request(handle.snapshot.ctx.request, self.params, step.params, candidate)
+  elseif candidate then
+    step.result.chosen = snapshots.chosen(handle.snapshot, candidate)
   end
+  step.candidate, step.params, step.index, step.is_changed = nil, nil, nil, nil
   return step
 end
 
@@ -213,7 +215,7 @@ function Engine:restore_state(state)
   self.health = tables.deep_copy({ breakers = kept.breakers, disabled = kept.disabled })
   self.prices = read_prices(at(state, "prices") or {}, {})
   self.credits = at(state, "credits")
-  self.catalog.columns = {}
+  self.catalog:forget()
   return true
 end
 

@@ -53,17 +53,8 @@ local function note(run, entry)
   run.handle.path[#run.handle.path + 1] = entry
 end
 
-local function chosen(run)
-  local candidate = run.candidate
-  local out = snapshots.prices(run.handle.snapshot, candidate)
-  out.provider_id = candidate.provider_id
-  out.model_family = candidate.model_family
-  out.served_model_id = candidate.served_model_id
-  out.served_by = observation.served_by(candidate)
-  return out
-end
-
---- Ends the run. With a full trace the lists follow from the snapshot once more.
+--- Ends the run; whoever faces the embedder says of the step's candidate what it wants to know.
+--- With a full trace the lists follow from the snapshot once more.
 local function finish(run, ok, err, response)
   local handle, ranked, rejected = run.handle, run.handle.used, nil
   if handle.is_full and run.policy then
@@ -75,10 +66,9 @@ local function finish(run, ok, err, response)
     ok = ok,
     response = response,
     error = err,
-    chosen = ok and chosen(run) or nil,
     trace = trace.summary(run.policy, handle, ranked, rejected, run.now_ms),
   }
-  return { status = "done", result = result, state_handle = handle }
+  return { status = "done", result = result, candidate = ok and run.candidate or nil, state_handle = handle }
 end
 
 local function exhausted(run)

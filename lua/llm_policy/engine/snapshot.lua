@@ -166,20 +166,26 @@ local function single(engine, snapshot, candidate, attempt)
   return view_of(engine, snapshot, { candidate }, ctx)
 end
 
---- Price fields of a candidate as results report them: nothing where unknown.
-local function prices(snapshot, candidate)
-  local factor, out = multiplier(snapshot, candidate), {}
-  local function read(name)
+--- A candidate as results report it; a price that is unknown is left out, never 0.
+local function chosen(snapshot, candidate)
+  local factor = multiplier(snapshot, candidate)
+  local out = {
+    provider_id = candidate.provider_id,
+    model_family = candidate.model_family,
+    served_model_id = candidate.served_model_id,
+    served_by = observation.served_by(candidate),
+    price_multiplier = factor,
+  }
+  local function price(name)
     local raw = vocabularies.observe(vocabularies.CORE_FIELDS[name], candidate, snapshot.ctx)
     if raw ~= HIGH then
       out["raw_" .. name] = raw
       out[name] = factor == 1 and raw or times(factor, bound(raw))
     end
   end
-  read("price_in")
-  read("price_out")
-  out.price_multiplier = factor
+  price("price_in")
+  price("price_out")
   return out
 end
 
-return { freeze = freeze, candidates = candidates, view = view, single = single, prices = prices }
+return { freeze = freeze, candidates = candidates, view = view, single = single, chosen = chosen }

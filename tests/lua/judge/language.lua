@@ -48,6 +48,20 @@ function kinds.term(case)
   }
 end
 
+--- The normal form, and that of the normal form: {once, twice, is_admitted}.
+function kinds.normal_form_twice(case)
+  local sort, refusal = ir.term.check(case.term, case.schema)
+  if not sort then
+    return refused(refusal)
+  end
+  local once = ir.term.normalize(case.term)
+  return {
+    once = ir.term.encode(once),
+    twice = ir.term.encode(ir.term.normalize(once)),
+    is_admitted = ir.term.check(once, case.schema) == sort,
+  }
+end
+
 function kinds.pred(case)
   local carrier, refusal = evaluated(case)
   if not carrier then
