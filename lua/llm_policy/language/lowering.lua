@@ -52,12 +52,35 @@ function lowering.fail_unknown(low, at, sort, noun, name, known)
   return PLACEHOLDERS[sort]
 end
 
---- The refusal of a term that is not admitted as the sort; nothing is refused without a vocabulary.
-local function refusal_of(low, term, sort)
-  if not low.vocabulary then
-    return nil
+local function operation_of(term)
+  local op = rawget(term, 1)
+  return signature.by_name[op] or signature.locals[op]
+end
+
+--- Whether a value is meant as a term: a list that starts with the name of an operation.
+---@param words table<string, any>|nil names that mean something else here
+function lowering.is_term(value, words)
+  local op = type(value) == "table" and tables.dense(value) and rawget(value, 1)
+  if type(op) ~= "string" or words and words[op] then
+    return false
   end
-  local found, refusal = admission.check(term, low.vocabulary, low.allows_functions)
+  return operation_of(value) ~= nil
+end
+
+--- The sort of a term, or its refusal; without a vocabulary only its head is looked at.
+local function sort_of(low, term)
+  if low.vocabulary then
+    return admission.check(term, low.vocabulary, low.allows_functions)
+  end
+  if not lowering.is_term(term) then
+    return nil, { code = "not_a_term", path = "$", detail = "a term is wanted" }
+  end
+  return operation_of(term).sort
+end
+
+--- The refusal of a term that is not of the sort.
+local function refusal_of(low, term, sort)
+  local found, refusal = sort_of(low, term)
   if found and found ~= sort then
     return { code = "sort_mismatch", path = "$", detail = "a " .. sort .. " is wanted, this is a " .. found }
   end
@@ -83,16 +106,6 @@ function lowering.made(low, at, term, sort, is_spread)
     return PLACEHOLDERS[sort]
   end
   return term
-end
-
---- Whether a value is meant as a term: a list that starts with the name of an operation.
----@param words table<string, any>|nil names that mean something else here
-function lowering.is_term(value, words)
-  local op = type(value) == "table" and tables.dense(value) and rawget(value, 1)
-  if type(op) ~= "string" or words and words[op] then
-    return false
-  end
-  return signature.by_name[op] ~= nil or signature.locals[op] ~= nil
 end
 
 --- Whether one part more may be looked at.

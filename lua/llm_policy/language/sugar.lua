@@ -72,8 +72,8 @@ local check_option = lowering.by_row({
   end,
 }, "Selector", "option")
 
---- The plan of a retry policy: its `unknown` entry, then an override per failure kind.
-local function plan_of(actions)
+--- The failure plan of a table failure kind -> action: its `unknown` entry, then an override per kind.
+local function plan(actions)
   local term, kinds = { "always", actions.unknown or NEXT_CANDIDATE }, tables.keys(actions)
   for i = 1, #kinds do
     if kinds[i] ~= "unknown" then
@@ -91,7 +91,7 @@ local function retry_policy(low, at, value)
   if type(value) ~= "string" or type(actions) ~= "table" then
     return lowering.fail_unknown(low, at, "FailPlan", "retry policy", value, tables.keys(low.retry_policies))
   end
-  return plan_of(actions)
+  return plan(actions)
 end
 
 -- The keys of a profile: function (low, at, value, profile) -> what it lowers to.
@@ -173,4 +173,4 @@ local function check_filter(value, at, options)
   return filters.lower(lowering.new(options), at, value)
 end
 
-return { lower = lower, check = check, check_filter = check_filter, resolve = extends.resolve }
+return { lower = lower, check = check, check_filter = check_filter, plan = plan, resolve = extends.resolve }

@@ -122,4 +122,4 @@ lower = function(low, at, value)
   return joined("and", lowering.each_key(low, at, value, "Pred", lower_key), "top")
 end
 
-return { lower = lower, DEFAULT = DEFAULT }
+return { lower = lower, DEFAULT = DEFAULT, ROWS = ROWS, WORDS = WORDS }

@@ -85,4 +85,4 @@ lower = function(low, at, value)
   return joined("seq", lowering.each_key(low, at, value, "Xform", lower_key), "id")
 end
 
-return { lower = lower }
+return { lower = lower, ROWS = ROWS }
