@@ -53,8 +53,9 @@ def main() -> int:
     def sleep_ms(ms: float) -> None:
         clock["now_ms"] += int(ms)
 
+    own = lua.eval("function(call) return function(...) return call(...) end end")
     lua.globals().host = lua.table(
-        call_provider=call_provider, sleep_ms=sleep_ms, now_ms=lambda: clock["now_ms"]
+        call_provider=own(call_provider), sleep_ms=own(sleep_ms), now_ms=own(lambda: clock["now_ms"])
     )
     made = llm_policy.init(lua.eval(CONFIG))
     if made is not True:

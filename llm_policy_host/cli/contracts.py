@@ -18,9 +18,6 @@ _CONTRACT_KEYS = frozenset(field.name for field in dataclasses.fields(Contract))
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Give a subcommand the options that describe a contract."""
-    parser.add_argument(
-        "-c", "--config", default="policy.yaml", metavar="FILE", help="YAML or Lua (policy.yaml)"
-    )
     parser.add_argument("-p", "--profile", metavar="NAME", help="the profile that decides")
     parser.add_argument("--policy", metavar="FILE", help="a policy term as JSON, in place of a profile")
     parser.add_argument(

@@ -35,18 +35,25 @@ class _Question:
 
     prompt: str
     wish: str
+    profile: str = "cheapest"
     requirements: dict[str, Any] = field(default_factory=dict)
 
 
 _QUESTIONS = (
-    _Question("What is the capital of France? Answer in one short sentence.", "anyone may answer"),
+    _Question(
+        "What is the capital of France? Answer in one short sentence.",
+        "at most 1 USD per million tokens out",
+        "thrifty",
+    ),
     _Question(
         "Summarize in one sentence: a router sends every call to one of several models, and asks "
         "the next one when the first does not answer.",
         "at least 1000 tokens of context",
-        {"min_context": 1000},
+        requirements={"min_context": 1000},
     ),
-    _Question("Name three colours of the rainbow.", "nobody may keep a log", {"privacy": "no_log"}),
+    _Question(
+        "Name three colours of the rainbow.", "nobody may keep a log", requirements={"privacy": "no_log"}
+    ),
 )
 
 
@@ -108,6 +115,7 @@ async def _answer_all(host: Host, *, as_json: bool) -> int:
 def _contract(question: _Question) -> Contract:
     return Contract(
         messages=[{"role": "user", "content": question.prompt}],
+        profile=question.profile,
         requirements=question.requirements,
         params={"max_tokens": _MAX_TOKENS, "temperature": 0.0},
         seed=1,
@@ -123,7 +131,7 @@ def _story(host: Host, place: int, question: _Question, result: Result) -> list[
     answer = " ".join(result.response.text.split()) if result.response else f"none: {result.error}"
     lines = [
         f"── prompt {place}: {question.prompt}",
-        _line("asked", question.wish),
+        _line("asked", f"{question.wish}; profile {question.profile}"),
         _line("answer", answer),
         _line("served by", _server(result.chosen)),
         _line("why", _why(result, prices)),

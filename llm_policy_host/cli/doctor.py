@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     parser = commands.add_parser("doctor", help="say what runs: runtimes, model files, secrets set or not")
-    parser.add_argument("-c", "--config", metavar="FILE", help="also say what this config can use")
+    parser.add_argument("config", nargs="?", metavar="CONFIG", help="also say what this config can use")
     add_json(parser)
     parser.set_defaults(do=do)
 

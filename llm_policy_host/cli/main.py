@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(given: Sequence[str] | None = None) -> int:
     """Run a command line; give its exit code."""
-    arguments = parser().parse_args(given)
+    arguments = _parse(given)
     try:
         code: int = arguments.do(arguments)
         sys.stdout.flush()
@@ -49,6 +49,18 @@ def main(given: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return code
+
+
+def _parse(given: Sequence[str] | None) -> argparse.Namespace:
+    """Parse, allowing `run CONFIG --option … PROMPT`: argparse takes an optional word only early."""
+    whole = parser()
+    arguments, rest = whole.parse_known_args(given)
+    may_come_late = getattr(arguments, "prompt", "") is None
+    if may_come_late and len(rest) == 1 and (rest[0] == "-" or not rest[0].startswith("-")):
+        arguments.prompt = rest[0]
+    elif rest:
+        whole.error(f"unrecognized arguments: {' '.join(rest)}")
+    return arguments
 
 
 def _complain_of_config(error: ConfigError, *, as_json: bool) -> int:

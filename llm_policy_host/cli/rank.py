@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     parser = commands.add_parser("rank", help="say who would serve a contract, in order, and who not and why")
+    parser.add_argument("config", metavar="CONFIG", help="a config, YAML or Lua")
     add_options(parser)
     add_json(parser)
     parser.set_defaults(do=do)

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     parser = commands.add_parser("run", help="answer one prompt, or a batch of JSON lines")
-    parser.add_argument("prompt", nargs="?", help="the prompt; `-` or nothing reads standard input")
+    parser.add_argument("config", metavar="CONFIG", help="a config, YAML or Lua")
+    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="`-` or nothing reads standard input")
     parser.add_argument(
         "--batch", metavar="FILE", help="JSON lines: a text, or a record like {prompt, profile, …}"
     )

@@ -38,14 +38,31 @@ require = own_require -- luacheck: ignore 121
 local face = own_require("llm_policy")
 
 local REMOVED = {
-  "io", "os", "package", "debug", "load", "loadstring", "loadfile", "dofile", "collectgarbage",
-  "coroutine", "getmetatable", "getfenv", "setfenv", "newproxy", "ffi", "jit", "bit", "module", "python",
+  "io",
+  "os",
+  "package",
+  "debug",
+  "load",
+  "loadstring",
+  "loadfile",
+  "dofile",
+  "collectgarbage",
+  "coroutine",
+  "getmetatable",
+  "getfenv",
+  "setfenv",
+  "newproxy",
+  "ffi",
+  "jit",
+  "bit",
+  "module",
+  "python",
   "print",
 }
 local kept = { sethook = debug.sethook, getmetatable = debug.getmetatable, load = load_text }
 for index = 1, #REMOVED do
   _G[REMOVED[index]] = nil -- luacheck: ignore 122
 end
-string.dump = nil -- luacheck: ignore 142
+string.dump = nil -- luacheck: ignore 122 142
 
 return face, kept

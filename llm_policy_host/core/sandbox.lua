@@ -108,15 +108,18 @@ local function safe_xpcall(fn, handler, ...)
   return settle(pcall(fn, ...))
 end
 
+local BASICS = "assert error ipairs next pairs pcall rawequal rawget rawlen rawset select tonumber tostring type"
+local TEXTS = "byte char find format gmatch gsub len lower match rep reverse sub upper"
+
 local function environment()
-  local env = pick(_G, "assert error ipairs next pairs pcall rawequal rawget rawlen rawset select tonumber tostring type")
+  local env = pick(_G, BASICS)
   env._G = env
   env.setmetatable, env.xpcall = safe_setmetatable, safe_xpcall
-  env.string, env.table = pick(safe_string, "byte char find format gmatch gsub len lower match rep reverse sub upper"), {}
+  env.string, env.table = pick(safe_string, TEXTS), {}
   for name, fn in next, safe_table do
     env.table[name] = fn
   end
-  env.unpack = table.unpack
+  env.unpack = table.unpack -- luacheck: ignore 143
   env.math = pick(math, "abs ceil floor fmod max min modf sqrt tointeger type ult")
   env.math.huge, env.math.pi = math.huge, math.pi
   function env.require(name)

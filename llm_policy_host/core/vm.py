@@ -69,6 +69,8 @@ class Vm:
             unpack_returned_tuples=True,
             max_memory=max_memory,
         )
+        implementation: bytes = self._lua.lua_implementation  # asked now: what tells it is scrubbed
+        self.version = implementation.decode()
         # PUC 5.1 and LuaJIT fuse nothing on x86; old LuaJIT on arm64 does (spec 2, platform gate)
         if self.name.startswith("luajit") and platform.machine() in {"arm64", "aarch64"}:
             self._lua.execute(b"jit.off()")
@@ -79,12 +81,6 @@ class Vm:
 
     def _source_table(self) -> Any:  # noqa: ANN401 - lupa has no types
         return self._lua.table_from({name.encode(): text for name, text in core_sources().items()})
-
-    @property
-    def version(self) -> str:
-        """Say what runs, as the runtime itself does."""
-        text: bytes = self._lua.lua_implementation
-        return text.decode()
 
     def load(self, source: bytes) -> Callable[..., Any]:
         """Compile a chunk of the host's own Lua; it is called with Lua values."""

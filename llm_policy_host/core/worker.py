@@ -91,7 +91,8 @@ class _Worker:
         name = max(self._handles, default=0) + 1
         if step.status != "done":
             self._handles[name] = step.handle
-        return {**dataclasses.asdict(dataclasses.replace(step, handle=name)), "handle": name}
+        parts = {field.name: getattr(step, field.name) for field in dataclasses.fields(step)}
+        return {**parts, "candidate": dict(step.candidate), "result": dict(step.result), "handle": name}
 
 
 def main() -> None:

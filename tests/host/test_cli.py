@@ -51,13 +51,13 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_run_answers_one_prompt(config: Path) -> None:
-    run = llm_policy("run", "-c", config, "hi")
+    run = llm_policy("run", config, "hi")
     assert (run.returncode, run.stdout) == (0, "hello from a\n")
     assert "served by m @ a" in run.stderr
 
 
 def test_run_reads_standard_input_and_prints_json(config: Path) -> None:
-    (data,) = _lines(llm_policy("run", "-c", config, "--json", stdin="hi"))
+    (data,) = _lines(llm_policy("run", config, "--json", stdin="hi"))
     assert (data["ok"], data["response"]["text"], data["chosen"]["provider_id"]) == (
         True,
         "hello from a",
@@ -66,7 +66,7 @@ def test_run_reads_standard_input_and_prints_json(config: Path) -> None:
 
 
 def test_run_streams(config: Path) -> None:
-    assert llm_policy("run", "-c", config, "--stream", "hi").stdout == "hello from a\n"
+    assert llm_policy("run", config, "--stream", "hi").stdout == "hello from a\n"
 
 
 def test_run_answers_a_batch_in_its_order(config: Path, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_run_answers_a_batch_in_its_order(config: Path, tmp_path: Path) -> None:
     batch.write_text(
         '"one"\n{"prompt": "two", "profile": "cheap"}\n\nnonsense\n{"promt": "x"}\n{"prompt": "y", "profile": "absent"}\n'
     )
-    run = llm_policy("run", "-c", config, "--batch", batch, "--json")
+    run = llm_policy("run", config, "--batch", batch, "--json")
     assert [(data["line"], data["ok"]) for data in _lines(run)] == [
         (1, True),
         (2, True),
@@ -87,23 +87,23 @@ def test_run_answers_a_batch_in_its_order(config: Path, tmp_path: Path) -> None:
 
 
 def test_rank_lists_who_would_serve_and_who_not(config: Path) -> None:
-    run = llm_policy("rank", "-c", config, "--json")
+    run = llm_policy("rank", config, "--json")
     (data,) = _lines(run)
     assert [entry["provider_id"] for entry in data["ordered"]] == ["a"]
     assert data["rejected"][0]["provider_id"] == "b"
     assert data["disabled"] == {"b": "the environment variable `LLM_POLICY_TEST_KEY` is not set"}
-    assert "m @ a" in llm_policy("rank", "-c", config).stdout
+    assert "m @ a" in llm_policy("rank", config).stdout
 
 
 def test_a_policy_that_leaves_nobody_exits_with_4(config: Path) -> None:
-    assert llm_policy("rank", "-c", config, "--min-context", "5000").returncode == 4
-    assert llm_policy("run", "-c", config, "--min-context", "5000", "hi").returncode == 4
+    assert llm_policy("rank", config, "--min-context", "5000").returncode == 4
+    assert llm_policy("run", config, "--min-context", "5000", "hi").returncode == 4
 
 
 def test_a_refused_term_exits_with_4(config: Path, tmp_path: Path) -> None:
     term = tmp_path / "term.json"
     term.write_text('["nonsense"]')
-    run = llm_policy("run", "-c", config, "--policy", term, "hi")
+    run = llm_policy("run", config, "--policy", term, "hi")
     assert run.returncode == 4
     assert "unknown_op" in run.stderr
     assert llm_policy("hash", term).returncode == 4
@@ -114,8 +114,8 @@ def test_hash_prints_the_identity(config: Path) -> None:
     assert run.returncode == 0
     assert run.stdout == llm_policy("hash", stdin='["is", "disabled"]').stdout
     assert run.stdout.startswith("sha256:")
-    (data,) = _lines(llm_policy("hash", "-c", config, "-p", "cheap", "--json"))
-    assert data["sort"] == "Policy"
+    (data,) = _lines(llm_policy("hash", config, "--json"))
+    assert (data["profile"], data["sort"]) == ("cheap", "Policy")
     assert data["encoding"].startswith("sigma-pol/v2:(policy ")
 
 
@@ -125,11 +125,11 @@ def test_hash_refuses_what_is_no_term(text: str) -> None:
 
 
 def test_doctor_tells_what_runs_and_never_a_secret(config: Path) -> None:
-    run = llm_policy("doctor", "-c", config, LLM_POLICY_TEST_KEY="hunter2")
+    run = llm_policy("doctor", config, LLM_POLICY_TEST_KEY="hunter2")
     assert run.returncode == 0
     for text in ("runtime:", "lua:", "model:", "secret set", "scripted"):
         assert text in run.stdout
-    (data,) = _lines(llm_policy("doctor", "-c", config, "--json"))
+    (data,) = _lines(llm_policy("doctor", config, "--json"))
     assert data["providers"][1]["state"].startswith("disabled: ")
     assert "hunter2" not in run.stdout + run.stderr
 
@@ -137,24 +137,24 @@ def test_doctor_tells_what_runs_and_never_a_secret(config: Path) -> None:
 def test_five_mistakes_are_five_lines(tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text(MISTAKEN)
-    run = llm_policy("run", "-c", path, "hi")
+    run = llm_policy("run", path, "hi")
     lines = [line for line in run.stderr.splitlines() if line.startswith(f"{path}:")]
     assert run.returncode == 1
     assert len(lines) == 5
     assert "(did you mean `api_kind`?)" in lines[0]
-    (data,) = _lines(llm_policy("rank", "-c", path, "--json"))
+    (data,) = _lines(llm_policy("rank", path, "--json"))
     assert [problem["line"] for problem in data["problems"]] == [4, 8, 9, 12, 14]
 
 
 def test_a_missing_config_is_said_plainly(tmp_path: Path) -> None:
-    run = llm_policy("run", "-c", tmp_path / "absent.yaml", "hi")
+    run = llm_policy("run", tmp_path / "absent.yaml", "hi")
     assert run.returncode == 1
     assert "no such file" in run.stderr
     assert "Traceback" not in run.stderr
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("nonsense",), ("run", "--nonsense"), ("hash", "-p", "x"), ("run", "--param", "x")]
+    "arguments", [(), ("nonsense",), ("run", "--nonsense"), ("run",), ("hash", "absent.json"), ("rank",)]
 )
 def test_bad_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
     run = llm_policy(*arguments)
