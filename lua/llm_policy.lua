@@ -1,4 +1,4 @@
--- llm_policy: policies that choose an LLM provider, as data. The public face of the core.
+-- The public face of the core: policies that choose an LLM provider, as data.
 --
 -- `new` makes an engine of one's own. The other functions are a thin facade over one default engine
 -- and the global table `host`, for embedders of the older API; nothing else here knows of `host`.

@@ -6,17 +6,15 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .output import USAGE, add_json, warn
+from .output import add_json
 
 if TYPE_CHECKING:
-    import argparse
-
     from .output import Commands
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A benchmark: its module has `do(arguments) -> exit code`."""
+    """A benchmark: its module has `add_arguments(parser)` and `do(arguments) -> exit code`."""
 
     name: str
     module: str
@@ -35,15 +33,6 @@ def add(commands: Commands) -> None:
     for bench in BENCHES:
         row = benches.add_parser(bench.name, help=bench.about)
         add_json(row)
-        row.set_defaults(do=do, bench=bench)
-
-
-def do(arguments: argparse.Namespace) -> int:
-    """Measure; a benchmark's module is loaded only now."""
-    try:
-        module = importlib.import_module(arguments.bench.module)
-    except ModuleNotFoundError:
-        warn(f"the benchmark `{arguments.bench.name}` is not part of this build")
-        return USAGE
-    code: int = module.do(arguments)
-    return code
+        module = importlib.import_module(bench.module)
+        module.add_arguments(row)
+        row.set_defaults(do=module.do)

@@ -1,5 +1,5 @@
 -- A contract's admission: what a caller may ask for, checked before anything is planned (spec 2.3).
--- Opaque parts (messages, tools, images, …) are passed on by reference and never read.
+-- Opaque parts (messages, tools, images, ...) are passed on by reference and never read.
 
 local admission = require("llm_policy.language.admission")
 local catalogs = require("llm_policy.engine.catalog")

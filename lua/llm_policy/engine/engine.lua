@@ -90,7 +90,7 @@ end
 
 --- Takes what happened to the run; the next step, or nothing and a refusal.
 ---@param handle table the step's state_handle
----@param event table {ok = true, response} | {ok = false, error_kind, …} | {woke = true}
+---@param event table {ok = true, response} | {ok = false, error_kind, ...} | {woke = true}
 ---@param inputs table|nil
 function Engine:resume(handle, event, inputs)
   local step, refusal = runs.resume(self, handle, event, inputs or {})

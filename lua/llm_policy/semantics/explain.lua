@@ -13,7 +13,7 @@ local function shown(value)
   return type(value) == "string" and value or encoding.value(value)
 end
 
---- A sentence with arguments in the places of {1}, {2}, ….
+--- A sentence with arguments in the places of {1}, {2}, ....
 local function words(template)
   return function(args)
     local out = string.gsub(template, "{(%d)}", function(digit)

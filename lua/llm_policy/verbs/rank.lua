@@ -297,7 +297,7 @@ local function take(list, place)
   return item
 end
 
---- The weights 1, q, q², … by iterated multiplication.
+--- The weights 1, q, q^2, ... by iterated multiplication.
 local function weights_of(m, q)
   local weights, w = {}, 1.0
   for p = 1, m do
