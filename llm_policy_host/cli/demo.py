@@ -52,7 +52,7 @@ _QUESTIONS = (
         requirements={"min_context": 1000},
     ),
     _Question(
-        "Name three colours of the rainbow.", "nobody may keep a log", requirements={"privacy": "no_log"}
+        "What is the chemical formula of water?", "nobody may keep a log", requirements={"privacy": "no_log"}
     ),
 )
 

@@ -14,6 +14,7 @@ record of served model to such a list. Without a script every call is answered.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, get_args
 
 from llm_policy_host.errors import HostError
@@ -50,18 +51,19 @@ _KEYS = {
     "failure": {"failure", "latency_ms", "http_status", "retry_after_ms"},
     "hang": {"hang"},
 }
+_KEPT_CALLS = 1000
 _FOREVER_MS = 10 * 365 * 24 * 3_600_000
 
 
 class Scripted:
-    """Plays scripts, one per provider; what it was asked is kept in `calls`."""
+    """Plays scripts, one per provider; what it was asked last is kept in `calls`."""
 
     def __init__(self, scripts: Mapping[str, Any], clock: Clock) -> None:
         check_scripts(scripts)
         self._scripts = scripts
         self._clock = clock
         self._played: dict[tuple[str, str], int] = {}
-        self.calls: list[Call] = []
+        self.calls: deque[Call] = deque(maxlen=_KEPT_CALLS)
 
     async def send(self, call: Call, credential: Credential) -> Response | Failure:
         """Answer a call at once."""

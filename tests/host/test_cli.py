@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -9,6 +10,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from llm_policy_host.localmodel import cache_directory, cached
 
 from .test_wiring import MISTAKEN
 
@@ -51,7 +54,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_run_answers_one_prompt(config: Path) -> None:
-    run = llm_policy("run", config, "hi")
+    run = llm_policy("run", config, "--profile", "cheap", "hi")
     assert (run.returncode, run.stdout) == (0, "hello from a\n")
     assert "served by m @ a" in run.stderr
 
@@ -174,6 +177,22 @@ def test_the_scripted_demo_tells_its_story() -> None:
         assert "sha256:" in story
     assert "min_context" in stories[1]
     assert "no_log" in stories[2]
+
+
+@pytest.mark.realmodel
+def test_the_demo_answers_with_a_real_model() -> None:
+    if cached(cache_directory(os.environ)) is None or importlib.util.find_spec("xllamacpp") is None:
+        pytest.skip("the demo's model is not on this machine: run `llm-policy demo` once")
+    run = llm_policy("demo", "--json")
+    assert run.returncode == 0, run.stderr
+    results = _lines(run)
+    assert "Paris" in results[0]["response"]["text"]
+    assert [result["chosen"]["provider_id"] for result in results] == ["small", "medium", "large"]
+    for result in results:
+        assert result["failures"][0]["kind"] == "network_error"
+        assert result["response"]["usage"]["output_tokens"] > 0
+        assert result["trace"]["rejected"]
+        assert result["trace"]["policy_id"].startswith("sha256:")
 
 
 def test_a_reader_that_leaves_early_gets_no_traceback(config: Path) -> None:

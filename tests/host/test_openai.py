@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -63,6 +64,15 @@ async def test_a_call_carries_model_messages_parameters_and_key(adapter: OpenAIC
         "model": "served-id",
         "messages": [{"role": "user", "content": "hi"}],
     }
+
+
+async def test_small_writes_leave_at_once() -> None:
+    client = HttpClient()
+    async with Server([answer()]) as server, client.post(server.base_url, {}, b"{}") as stream:
+        network = stream._response.extensions["network_stream"]
+        option = network.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    await client.close()
+    assert option == 1
 
 
 async def test_no_secret_sends_no_authorization(adapter: OpenAICompatible) -> None:

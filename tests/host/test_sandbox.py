@@ -109,6 +109,7 @@ def test_memory_is_bounded(source: str) -> None:
         ("local t = {} t.t = t return t", "nested deeper"),
         ("error({})", "no text"),
         ("error()", "no text"),
+        ("error('\\255')", "\udcff"),
         ("return nil + 1", "config:1: attempt to perform arithmetic"),
         ("\n\nreturn {", "config:3: unexpected symbol|config:3: '}' expected"),
         ("\x1bLua", "attempt to load"),
