@@ -38,8 +38,10 @@ function constructor.of_operation(name, op, absent)
   local arguments = operation.args
   return function(...)
     local given, term = { ... }, { op }
-    if select("#", ...) > #arguments then
-      constructor.raise(name, "more arguments than it takes")
+    for i = #arguments + 1, select("#", ...) do
+      if given[i] ~= nil then
+        constructor.raise(name, "more arguments than it takes")
+      end
     end
     for i = 1, #arguments do
       local value = given[i]

@@ -13,6 +13,8 @@ local below = reports.below
 
 -- As many parts as a term may have nodes: what is larger, or cyclic, could be no term.
 local MAX_PARTS = 4096
+-- Two keys for each of the 64 levels of a term, and those above the profile.
+local MAX_DEPTH = 140
 
 local PLACEHOLDERS = {
   Pred = { "bot" },
@@ -108,13 +110,15 @@ function lowering.made(low, at, term, sort, is_spread)
   return term
 end
 
---- Whether one part more may be looked at.
+--- Whether one part more may be looked at; the first that is too many, or too deep, is the last.
 function lowering.may_enter(low, at)
   low.parts = low.parts + 1
-  if low.parts == MAX_PARTS + 1 then
-    reports.add(low.report, at, "more parts than a policy may have")
+  local is_full = low.parts > MAX_PARTS or #at > MAX_DEPTH
+  if is_full and not low.is_full then
+    reports.add(low.report, at, "more parts, or deeper ones, than a policy may have")
   end
-  return low.parts <= MAX_PARTS
+  low.is_full = low.is_full or is_full
+  return not low.is_full
 end
 
 --- Each entry of a list, lowered.

@@ -161,7 +161,7 @@ local function check(profile, at, options)
     if not row then
       return lowering.fail_unknown(low, here, "Policy", "profile key", key, tables.keys(PARTS))
     end
-    low.parts = 0
+    low.parts, low.is_full = 0, nil
     return row(low, here, value, profile)
   end)
 end

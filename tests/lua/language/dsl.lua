@@ -39,22 +39,22 @@ local BUILT = {
 
 local BALANCED = '(add (scale 0.25 (normalize (field "context"))) (scale 0.75 (neg (normalize (field "price_in")))))'
 
--- what raises -> a part of its message
+-- a part of the message, the constructor that raises it, and what it is given
 local BLAMED = {
-  { "F.cmp: argument 2", function() F.cmp("price_in", "less", 1) end },
-  { "F.is: argument 1", function() F.is(nil) end },
-  { "F.top: more arguments", function() F.top(1) end },
-  { "F.all_of[1]: no filter `requirments`", function() F.all_of({ "requirments" }) end },
-  { "F.all_of[2]: ", function() F.all_of({ F.top(), R.argmax() }) end },
-  { "F.price_max.in: ", function() F.price_max({ ["in"] = 1 }) end },
-  { "S.add[1]: ", function() S.add({ 5 }) end },
-  { "S.balanced.context: ", function() S.balanced({ context = "much" }) end },
-  { "R.prefer: argument 1", function() R.prefer() end },
-  { "M.custom: argument 1", function() M.custom(5) end },
-  { "P.always: argument 1", function() P.always({ action = "retry" }) end },
-  { "P.plan.timeout: ", function() P.plan({ timeout = {} }) end },
-  { "policy: no part `selectr`, did you mean `selector`?", function() dsl.policy({ selectr = 1 }) end },
-  { "policy.filter: a Pred is wanted", function() dsl.policy({ filter = R.argmax() }) end },
+  { "F.cmp: argument 2", F.cmp, "price_in", "less", 1 },
+  { "F.is: argument 1", F.is },
+  { "F.top: more arguments", F.top, 1 },
+  { "F.all_of[1]: no filter `requirments`", F.all_of, { "requirments" } },
+  { "F.all_of[2]: ", F.all_of, { F.top(), R.argmax() } },
+  { "F.price_max.into: ", F.price_max, { into = 1 } },
+  { "S.add[1]: ", S.add, { 5 } },
+  { "S.balanced.context: ", S.balanced, { context = "much" } },
+  { "R.prefer: argument 1", R.prefer },
+  { "M.custom: argument 1", M.custom, 5 },
+  { "P.always: argument 1", P.always, { action = "retry" } },
+  { "P.plan.timeout: ", P.plan, { timeout = {} } },
+  { "policy: no part `selectr`, did you mean `selector`?", dsl.policy, { selectr = 1 } },
+  { "policy.filter: a Pred is wanted", dsl.policy, { filter = R.argmax() } },
 }
 
 return function(check)
@@ -66,16 +66,18 @@ return function(check)
   end
 
   for i = 1, #BLAMED do
-    local ok, message = pcall(BLAMED[i][2])
+    local ok, message = pcall(BLAMED[i][2], BLAMED[i][3], BLAMED[i][4], BLAMED[i][5])
     local found = not ok and string.find(message, BLAMED[i][1], 1, true) ~= nil
     check("it blames " .. BLAMED[i][1], found, message)
   end
 
   local whole = encoding.term(dsl.policy({}))
-  local expected = '(policy (and (meets_req) (not (is "disabled"))) (zero) (argmax) (id) (always {"action":"next_candidate"}))'
-  check("a policy of no parts has the parts that a profile has", whole == expected, whole)
+  local expected = '(policy (and (meets_req) (not (is "disabled"))) (zero) (argmax) (id) '
+    .. '(always {"action":"next_candidate"}))'
+  check("a policy of no parts filters, orders and fails as a profile does", whole == expected, whole)
 
-  local is_local = dsl.policy({ filter = F.where(function() end), selector = R.custom(function() end), mutate = M.custom(print) })
+  local function fn() end
+  local is_local = dsl.policy({ filter = F.where(fn), selector = R.custom(fn), mutate = M.custom(fn) })
   local _, refusal = admission.check(is_local, SCHEMA)
   check("a policy with a function is refused as a term", refusal.code == "unknown_op", refusal.code)
   local _, _, found = admission.check(is_local, SCHEMA, true)
