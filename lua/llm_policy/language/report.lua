@@ -8,7 +8,7 @@ local numbers = require("llm_policy.base.numbers")
 local tables = require("llm_policy.base.tables")
 
 local type = type
-local byte, find, gmatch, match, sub = string.byte, string.find, string.gmatch, string.match, string.sub
+local byte, find, match, sub = string.byte, string.find, string.match, string.sub
 
 --- The text of a place.
 local function path(at)
@@ -63,12 +63,14 @@ end
 ---@param inner string the path after its `$`
 ---@param offset integer argument k is entry k + offset of the list there
 local function place_of(at, inner, offset)
-  for digits in gmatch(inner, "%[(%d+)%]") do
+  local _, last, digits = find(inner, "%[(%d+)%]")
+  while digits do
     local position = 0
     for i = 1, #digits do
       position = position * 10 + byte(digits, i) - 48
     end
     at = below(at, position + offset)
+    _, last, digits = find(inner, "%[(%d+)%]", last + 1)
   end
   return at
 end
