@@ -55,8 +55,13 @@ local function entries_of(nodes)
   local ids, visits, out = tables.keys(nodes), graph.visits(nodes), {}
   for i = 1, #ids do
     local node = rawget(nodes, ids[i])
-    local policy = node.policy and normal_form.normalize(node.policy) or nil
-    local plain = { kind = node.kind, system = node.system, policy = policy, template = node.template }
+    local policy = rawget(node, "policy")
+    local plain = {
+      kind = rawget(node, "kind"),
+      system = rawget(node, "system"),
+      policy = policy and normal_form.normalize(policy) or nil,
+      template = rawget(node, "template"),
+    }
     local entry = { id = ids[i], node = node, plain = plain, visit = visits[ids[i]] }
     entry.key = content(plain, "")
     out[i] = entry

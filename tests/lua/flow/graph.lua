@@ -43,6 +43,10 @@ return function(check)
   seen = refused(straight(setmetatable({ "policy" }, { __index = POLICY })))
   check("metatables are not honoured", seen == "arity $.nodes.a.policy", seen)
 
+  local shadowed = straight()
+  shadowed[2].o = setmetatable(shadowed[2].o, { __index = { template = 5 } })
+  check("a part behind a metatable is no part", flows.encode(shadowed) == flows.encode(straight()))
+
   local flow = straight()
   local before, form = encoding.value(flow), flows.normalize(flow)
   check("normalizing changes nothing in the flow", encoding.value(flow) == before)
