@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import lupa.lua54
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.oracle import observe_case, text
@@ -35,7 +35,10 @@ def judge() -> Callable[[bytes], bytes]:
 
 
 def observe(case: Data) -> str:
-    return judge()(json.dumps(case).encode()).decode()
+    """Ask the judge; a case that is too deep for JSON text of ours has no way to it."""
+    answer = judge()(json.dumps(case).encode()).decode()
+    assume(not answer.startswith("!error: the case is no JSON"))
+    return answer
 
 
 def read(answer: str) -> Any:  # noqa: ANN401 - plain data

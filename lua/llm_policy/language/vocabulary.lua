@@ -31,6 +31,7 @@ local PARAMS = {
 
 -- Where a call goes, who pays and what it says: never a parameter, whatever a config declares.
 local NEVER_PARAMS = {
+  "_filters",
   "api_key",
   "api_kind",
   "auth",
