@@ -35,11 +35,12 @@ class RuntimeFailedError(Exception):
 
 @dataclass(frozen=True)
 class Runtime:
-    """A named runtime, how it is started, and why it may be absent here."""
+    """A named runtime, how it is started, why it may be absent here, and whether it takes its time."""
 
     name: str
     command: tuple[str, ...]
     absence: Callable[[], str]
+    is_slow: bool = False
 
     def available(self) -> str | None:
         """Say why the runtime is absent from this machine; nothing where it is present."""
@@ -117,7 +118,7 @@ def _wasmoon() -> str:
 RUNTIMES = (
     *(_lupa(name) for name in ("lua51", "lua52", "lua53", "lua54", "lua55", "luajit20", "luajit21")),
     *(_standalone(name) for name in ("lua5.1", "lua5.3", "lua5.4", "luajit")),
-    Runtime("luerl", ("escript", str(HERE / "luerl_replay.escript")), _luerl),
+    Runtime("luerl", ("escript", str(HERE / "luerl_replay.escript")), _luerl, is_slow=True),
     Runtime("wasmoon", ("node", str(HERE / "wasmoon_replay.cjs")), _wasmoon),
 )
 

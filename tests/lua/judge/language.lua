@@ -110,8 +110,7 @@ function kinds.policy(case)
   local ordered, rejected = {}, {}
   for i = 1, #plan.ordered do
     local candidate = plan.ordered[i].candidate
-    ordered[i] =
-      { provider = candidate.provider_id, model = candidate.model_family, score = plan.ordered[i].score }
+    ordered[i] = { provider = candidate.provider_id, model = candidate.model_family, score = plan.ordered[i].score }
   end
   for i = 1, #plan.rejected do
     local each = plan.rejected[i]

@@ -1,8 +1,10 @@
--- What a Lua table can hold and JSON cannot: the escapes {"$": word} of a case.
+-- What a Lua table can hold and JSON cannot: the escapes {"$": word} of a case, and {"$json": text}
+-- for what is deeper than the core's JSON goes.
 --
 -- Where a runtime has no infinity and no NaN, a function stands for them: no number, and as
 -- inadmissible as they are.
 
+local json = require("llm_policy.base.json")
 local numbers = require("llm_policy.base.numbers")
 
 local type = type
@@ -19,8 +21,8 @@ local WORDS = {
 }
 
 --- The word of an escape, or nothing.
-local function word_of(value)
-  local word = value["$"]
+local function word_of(value, mark)
+  local word = value[mark]
   if type(word) == "string" and next(value, next(value)) == nil then
     return word
   end
@@ -31,7 +33,11 @@ decode = function(value, place)
   if type(value) ~= "table" then
     return value
   end
-  local word = word_of(value)
+  local deep = word_of(value, "$json")
+  if deep then
+    return decode(assert(json.decode(deep)), place)
+  end
+  local word = word_of(value, "$")
   if word == "cycle" then
     return place.root
   elseif word == "hole" then
