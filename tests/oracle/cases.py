@@ -152,6 +152,8 @@ def _found(value: Data) -> Data:
 
 def _profile(case: Data, _schema: Schema) -> Data:
     config = case["config"]
+    if part(observe_config({"kind": "config", "config": config}), "errors"):
+        return {"refused": True}
     try:
         term = lower(case["profile"], config, part(case, "contract", "chain"))
     except SugarError:

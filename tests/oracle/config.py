@@ -5,7 +5,8 @@ else `["key"]` (the key as 1.4 quotes it), `[2]` for list places from 1. Where a
 
 - an unknown key, a wrong type, a number that is not finite (or negative, where it counts, costs or
   lasts), a word outside its closed set, a dangling name: at the value;
-- a missing key that must be there: at the path it would have (`base_url` of a static provider,
+- a missing key that must be there: at the path it would have (`base_url` of a static provider
+  that is not scripted, ollama or bedrock,
   `discovery_id` of a marketplace, `served_by` of a model, `provider` of a served_by, `sort` of a
   field, `action` of an Action);
 - an `extends` that leads back to its own profile: at the `extends` of each profile of the ring;
@@ -91,6 +92,7 @@ def _one_of(words: list[str]) -> Check:
     return lambda value: isinstance(value, str) and value in words
 
 
+ADDRESSED = ("scripted", "ollama", "bedrock")
 PROVIDER: dict[str, Check] = {
     "discovery": _one_of(["static", "marketplace"]),
     "api_kind": _one_of(API_KINDS),
@@ -217,10 +219,12 @@ class Mistakes:
         for name, provider in self.table(path, value).items():
             here = at(path, name)
             own = self.closed(here, provider, PROVIDER)
+            self.needs(here, good="|" not in name)
             if here in self.paths:
                 continue
             key = "base_url" if own.get("discovery", "static") == "static" else "discovery_id"
-            self.needs(at(here, key), good=key in own or at(here, "discovery") in self.paths)
+            is_known = key == "base_url" and own.get("api_kind") in ADDRESSED
+            self.needs(at(here, key), good=key in own or is_known or at(here, "discovery") in self.paths)
 
     def models(self, path: str, value: Data) -> None:
         """Models by family, each served by known providers."""

@@ -6,7 +6,7 @@ local reports = require("llm_policy.language.report")
 local tables = require("llm_policy.base.tables")
 local vocabularies = require("llm_policy.language.vocabulary")
 
-local type, rawget = type, rawget
+local find, type, rawget = string.find, type, rawget
 local add, below = reports.add, reports.below
 local text, name, flag, amount = shapes.text, shapes.name, shapes.flag, shapes.amount
 local record, word = shapes.record, shapes.word
@@ -170,6 +170,9 @@ local function provider_shape(vocabulary)
   local shape = record("provider key", with_fields(PROVIDER, vocabulary))
   return function(report, at, value)
     shape(report, at, value)
+    if find(at[#at], "|", 1, true) then
+      add(report, at, "a provider's name has no `|`, which parts it from a model in a route's key")
+    end
     if type(value) == "table" then
       address(report, at, value)
     end
