@@ -131,7 +131,30 @@ class Runs:
                 "min_context": self.rng.choice((0, 8000)),
                 "pin": self.rng.choice(({}, {"provider": PROVIDERS[0]}, {"model": FAMILIES[0]})),
             }
+        if self.is_likely(20):
+            contract["extra_candidates"] = [self.extra_candidate() for _ in range(self.rng.randint(0, 2))]
+        if self.is_likely(20):
+            contract["chain"] = self.terms.chain()
+        if self.is_likely(20):
+            contract["tools"] = [{"name": "search"}]
         return contract
+
+    def extra_candidate(self) -> Any:
+        """Draw a candidate that a trusted caller brings along."""
+        candidate: dict[str, Any] = {
+            "provider_id": self.rng.choice((*PROVIDERS, "own")),
+            "model_family": self.rng.choice(FAMILIES),
+            "base_url": "http://own",
+        }
+        if self.is_likely(60):
+            candidate["price_in"] = self.rng.choice(PRICES)
+        if self.is_likely(50):
+            candidate["capabilities"] = {"context": 8000, "supports_tools": True}
+        if self.is_likely(30):
+            candidate["tier"] = "partner"
+        if self.is_likely(30):
+            candidate["source"] = "bulk"
+        return candidate
 
     def policy(self) -> Any:
         """Draw a policy term that lets most candidates through."""
@@ -153,12 +176,19 @@ class Runs:
             inputs["price_multipliers"] = {name: self.rng.choice(MULTIPLIERS) for name in names}
         if self.is_likely(40):
             inputs["observed"] = {
-                route: {"latency_ms": self.rng.choice(TIMES), "success_rate": 0.5, "tok_s": 20}
+                route: {"latency_ms": self.rng.choice(TIMES), "success_rate": 0.5, **self.declared()}
                 for route in self.rng.sample(routes, 5)
             }
         if self.is_likely(20):
             inputs["disabled"] = {PROVIDERS[0]: now_ms + self.rng.choice(WAITS)}
         return inputs
+
+    def declared(self) -> Any:
+        """Draw observations of declared fields, broken ones among them."""
+        return {
+            name: self.rng.choice((True, False, self.terms.observed()))
+            for name in self.terms.schema.get("fields", {})
+        }
 
     def offer(self) -> Any:
         """Draw an offer, dead or malformed now and then."""
