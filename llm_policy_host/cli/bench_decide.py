@@ -120,12 +120,18 @@ def config(size: int) -> Plain:
     }
 
 
-def engine_rows(runtime: str, size: int) -> list[Row]:
-    """Give our operations on one runtime at one size."""
-    vm = Vm(runtime)
+def make_engine(vm: Vm, size: int) -> LuaEngine:
+    """Make an engine over the market."""
     engine = create_engine(vm, config(size))
     if not isinstance(engine, LuaEngine):
         raise UsageError(f"the benchmark's config is refused: {engine[0].path}: {engine[0].detail}")
+    return engine
+
+
+def engine_rows(runtime: str, size: int) -> list[Row]:
+    """Give our operations on one runtime at one size; new policies have a runtime of their own."""
+    vm = Vm(runtime)
+    engine, other = make_engine(vm, size), make_engine(Vm(runtime), size)
     contract, inputs = {"profile": "default"}, Inputs(now_ms=1000, seed=42)
     full, fresh = Inputs(now_ms=1000, seed=42, is_full_trace=True), itertools.count(1)
     start, succeed, table_from = *engine.raw, vm.table_from
@@ -135,7 +141,7 @@ def engine_rows(runtime: str, size: int) -> list[Row]:
 
     def new_policy() -> object:
         clause = ["and", ["cmp", "tok_s", "ge", -next(fresh)], FILTER]
-        return engine.start({"policy_ir": ["policy", clause, *POLICY[2:]]}, inputs)
+        return other.start({"policy_ir": ["policy", clause, *POLICY[2:]]}, inputs)
 
     def cycle(given: Inputs) -> object:
         return engine.succeed(engine.start(contract, given).handle, 1500)
