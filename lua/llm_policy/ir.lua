@@ -62,7 +62,7 @@ local function score_all(scorer, candidates, ctx)
   for i = 1, #candidates do
     idx[i] = i
   end
-  scorer(view, idx, #candidates, scores)
+  scorer:score(view, idx, #candidates, scores)
   return scores
 end
 
@@ -71,7 +71,7 @@ local function select_all(selector, scored, ctx)
   for i = 1, #scored do
     candidates[i], idx[i], scores[i] = scored[i].candidate, i, scored[i].score
   end
-  local found = decide.all(selector(decide.view(candidates, ctx), idx, #scored, scores), idx)
+  local found = decide.all(selector:select(decide.view(candidates, ctx), idx, #scored, scores), idx)
   for r = 1, #found do
     out[r] = { candidate = candidates[found[r].index], score = found[r].score }
   end
@@ -97,7 +97,7 @@ end
 local FACES = {
   Pred = function(pred)
     return function(candidate, ctx)
-      return pred.holds(decide.view({ candidate }, ctx), 1)
+      return pred:holds(decide.view({ candidate }, ctx), 1)
     end
   end,
   Scorer = function(scorer)

@@ -4,10 +4,10 @@
 -- generations, the older one dropped when the younger is full.
 
 local encoding = require("llm_policy.language.encoding")
-local filter = require("llm_policy.verbs.filter")
 local normal_form = require("llm_policy.language.normal_form")
 local observation = require("llm_policy.verbs.observation")
 local policies = require("llm_policy.semantics.policy")
+local predicates = require("llm_policy.verbs.predicate")
 local sugar = require("llm_policy.language.sugar")
 local tables = require("llm_policy.base.tables")
 local vocabularies = require("llm_policy.language.vocabulary")
@@ -148,16 +148,16 @@ local function narrowed(engine, policy, contract)
   end
   local preds, carriers = { policy.carriers.filter }, tables.copy(policy.carriers)
   if at(pin, "provider") ~= nil then
-    preds[#preds + 1] = filter.same(observation.PROVIDER, pin.provider, "provider_id")
+    preds[#preds + 1] = predicates.same(observation.PROVIDER, pin.provider, "provider_id")
   end
   if at(pin, "model") ~= nil then
-    preds[#preds + 1] = filter.same(observation.FAMILY, pin.model, "model_family")
+    preds[#preds + 1] = predicates.same(observation.FAMILY, pin.model, "model_family")
   end
   if max_latency_ms ~= nil then
-    local latency = observation.field(engine.config.vocabulary, "latency_ms")
-    preds[#preds + 1] = filter.compare(latency, "le", max_latency_ms + 0.0, "cmp:latency_ms:le")
+    local latency = engine.config.vocabulary.fields.latency_ms
+    preds[#preds + 1] = predicates.compare(latency, "le", max_latency_ms + 0.0, "cmp:latency_ms:le")
   end
-  carriers.filter = filter.all(preds)
+  carriers.filter = predicates.all(preds)
   return carriers
 end
 

@@ -74,31 +74,34 @@ local function freeze(engine, contract, inputs)
   }
 end
 
---- The ranking multiplier of a candidate; 1 where there is none that is above 0.
+--- The ranking multiplier of a candidate's source, else of its provider; 1 where it is not above 0.
 local function multiplier(snapshot, candidate)
-  local by = snapshot.price_multipliers
-  local found = at(by, candidate.source) or at(by, candidate.provider_id)
+  local found = at(snapshot.price_multipliers, candidate.source or candidate.provider_id)
   return is_finite(found) and found > 0 and found or 1
+end
+
+--- A price as it ranks; an unknown one stays unknown.
+local function multiplied(snapshot, candidate, raw)
+  if raw == HIGH then
+    return HIGH
+  end
+  return times(multiplier(snapshot, candidate), bound(raw))
 end
 
 --- A field as the run sees it: with the host's observations and price multipliers over it.
 local function reader(snapshot, aspect)
   if aspect.dynamic == "price" and snapshot.price_multipliers then
     return function(candidate, ctx)
-      local raw = aspect.read(candidate, ctx)
-      return raw == HIGH and raw or times(multiplier(snapshot, candidate), bound(raw))
+      return multiplied(snapshot, candidate, aspect.read(candidate, ctx))
     end
   end
   if aspect.dynamic == "observed" and snapshot.observed then
     return function(candidate, ctx)
       local seen = at(at(snapshot.observed, route(candidate)), aspect.key)
-      if is_finite(seen) then
-        return numbers.carrier(seen)
+      if seen == nil then
+        return aspect.read(candidate, ctx)
       end
-      if type(seen) == "boolean" then
-        return seen
-      end
-      return aspect.read(candidate, ctx)
+      return aspect.show(seen)
     end
   end
   return aspect.read
@@ -177,7 +180,7 @@ local function chosen(snapshot, candidate)
     price_multiplier = factor,
   }
   local function price(name)
-    local raw = vocabularies.observe(vocabularies.CORE_FIELDS[name], candidate, snapshot.ctx)
+    local raw = vocabularies.CORE_FIELDS[name].read(candidate, snapshot.ctx)
     if raw ~= HIGH then
       out["raw_" .. name] = raw
       out[name] = factor == 1 and raw or times(factor, bound(raw))

@@ -7,7 +7,7 @@ local numbers = require("llm_policy.base.numbers")
 local tables = require("llm_policy.base.tables")
 
 local type, rawget = type, rawget
-local is_finite, HIGH = numbers.is_finite, numbers.HIGH
+local carrier, is_finite, HIGH = numbers.carrier, numbers.is_finite, numbers.HIGH
 
 local TIERS = { "fallback", "marketplace", "partner" }
 
@@ -117,28 +117,53 @@ local function read_disabled(candidate, ctx)
   return state(ctx, "disabled", name_of(candidate, "provider_id")) ~= nil
 end
 
--- `dynamic` fields change between calls; the others are the candidate's own.
-local FIELDS = {
-  price_in = { sort = "Num", default = HIGH, read = price("price_in"), dynamic = "price" },
-  price_out = { sort = "Num", default = HIGH, read = price("price_out"), dynamic = "price" },
-  latency_ms = { sort = "Num", default = HIGH, read = own("latency_ms"), dynamic = "observed" },
-  tok_s = { sort = "Num", default = 0, read = own("tok_s"), dynamic = "observed" },
-  success_rate = { sort = "Num", default = 1, read = own("success_rate"), dynamic = "observed" },
-  credits = { sort = "Num", default = 0, read = read_credits, dynamic = "state" },
-  context = { sort = "Num", default = 0, read = read_context },
-  has_tee = { sort = "Bool", default = false, read = own("has_tee") },
-  no_log = { sort = "Bool", default = false, read = own("no_log") },
-  breaker_open = { sort = "Bool", default = false, read = read_breaker, dynamic = "state" },
-  disabled = { sort = "Bool", default = false, read = read_disabled, dynamic = "state" },
+--- A field: {key, sort, default, dynamic?, show(value) -> what a policy sees of a value: one that is
+--- none of the sort counts as absent; read(candidate, ctx) -> what it sees of a candidate; total}.
+local function field(key, sort, default, find, dynamic)
+  local function show(value)
+    if sort == "Bool" then
+      if type(value) == "boolean" then
+        return value
+      end
+      return default
+    end
+    return is_finite(value) and carrier(value) or default
+  end
+  local function read(candidate, ctx)
+    return show(find(candidate, ctx))
+  end
+  return { key = key, sort = sort, default = default, dynamic = dynamic, show = show, read = read }
+end
+
+-- Name, sort, default (HIGH: higher than every number), where it is read from, and what makes it
+-- change between calls; a field without that is the candidate's own.
+local FIELD_ROWS = {
+  { "price_in", "Num", HIGH, price("price_in"), "price" },
+  { "price_out", "Num", HIGH, price("price_out"), "price" },
+  { "latency_ms", "Num", HIGH, own("latency_ms"), "observed" },
+  { "tok_s", "Num", 0.0, own("tok_s"), "observed" },
+  { "success_rate", "Num", 1.0, own("success_rate"), "observed" },
+  { "credits", "Num", 0.0, read_credits, "state" },
+  { "context", "Num", 0.0, read_context },
+  { "has_tee", "Bool", false, own("has_tee") },
+  { "no_log", "Bool", false, own("no_log") },
+  { "breaker_open", "Bool", false, read_breaker, "state" },
+  { "disabled", "Bool", false, read_disabled, "state" },
 }
+
+local FIELDS = {}
+for i = 1, #FIELD_ROWS do
+  local row = FIELD_ROWS[i]
+  FIELDS[row[1]] = field(row[1], row[2], row[3], row[4], row[5])
+end
 
 --- A declared field: read from `candidate[name]`, overlaid by what the host observed.
 local function declared(name, declaration)
   local sort, default = at(declaration, "sort"), at(declaration, "default")
   if sort == "Bool" then
-    return { sort = "Bool", default = default == true, read = own(name), dynamic = "observed" }
+    return field(name, "Bool", default == true, own(name), "observed")
   end
-  return { sort = "Num", default = is_finite(default) and default or HIGH, read = own(name), dynamic = "observed" }
+  return field(name, "Num", is_finite(default) and carrier(default) or HIGH, own(name), "observed")
 end
 
 local function ranks(order)
@@ -190,25 +215,8 @@ local function new(schema)
   }
 end
 
---- What a policy sees of a candidate under a field name; total (spec 1.5).
----@return number|boolean value numbers.HIGH for an absent-high number
-local function observe(field, candidate, ctx)
-  local value = field.read(candidate, ctx)
-  if field.sort == "Bool" then
-    if type(value) ~= "boolean" then
-      return field.default
-    end
-    return value
-  end
-  if is_finite(value) then
-    return numbers.carrier(value)
-  end
-  return field.default
-end
-
 return {
   new = new,
-  observe = observe,
   at = at,
   route = route,
   CORE_FIELDS = FIELDS,

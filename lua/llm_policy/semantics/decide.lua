@@ -1,6 +1,7 @@
 -- Decide: the algebra in which a policy is what it does. Compiles a term to its carriers and plans:
 -- filter, score, select, over the columns of a view (spec 1.6).
 
+local cursors = require("llm_policy.verbs.cursor")
 local filter = require("llm_policy.verbs.filter")
 local fold = require("llm_policy.semantics.fold")
 local mutate = require("llm_policy.verbs.mutate")
@@ -55,7 +56,7 @@ local function survivors(pred, view, idx)
   for i = 1, n do
     idx[i] = i
   end
-  return pred.keep(view, idx, n)
+  return pred:keep(view, idx, n)
 end
 
 --- Filters, scores and opens the selector's cursor. idx and scores are scratch: what the cursor
@@ -64,8 +65,8 @@ end
 ---@return integer count of survivors
 local function shortlist(policy, view, idx, scores)
   local m = survivors(policy.filter, view, idx)
-  policy.scorer(view, idx, m, scores)
-  return policy.selector(view, idx, m, scores), m
+  policy.scorer:score(view, idx, m, scores)
+  return policy.selector:select(view, idx, m, scores), m
 end
 
 --- Why each candidate that the filter refuses was refused, in the view's order.
@@ -73,7 +74,7 @@ end
 local function rejections(policy, view)
   local out = {}
   for i = 1, view.n do
-    local ok, reason = policy.filter.holds(view, i)
+    local ok, reason = policy.filter:holds(view, i)
     if not ok then
       out[#out + 1] = { index = i, reason = reason }
     end
@@ -85,7 +86,7 @@ end
 ---@return table ordered list of {index, place, score}; place is the position among the survivors
 local function all(cursor, idx)
   local out, r = {}, 1
-  while rank.reach(cursor, r) do
+  while cursors.reach(cursor, r) do
     out[r] = { index = idx[cursor.order[r]], place = cursor.order[r], score = cursor.scores[r] }
     r = r + 1
   end
@@ -98,6 +99,6 @@ return {
   survivors = survivors,
   rejections = rejections,
   all = all,
-  reach = rank.reach,
+  reach = cursors.reach,
   view = observation.view,
 }

@@ -155,7 +155,7 @@ local function contributions(scorer, vocabulary, view, idx, m)
   local out = {}
   for p = 1, #parts do
     local scores = {}
-    decide.carrier(gated(parts[p], gates), vocabulary)(view, idx, m, scores)
+    decide.carrier(gated(parts[p], gates), vocabulary):score(view, idx, m, scores)
     out[p] = { term = describe(parts[p]), scores = scores }
   end
   return out

@@ -127,7 +127,7 @@ end
 operations.when = function(args)
   local pred, child = args[1], args[2]
   return function(request, view, i)
-    if pred.holds(view, i) then
+    if pred:holds(view, i) then
       return child(request, view, i)
     end
     return request

@@ -1,11 +1,12 @@
 -- Observation: candidates as columns. A view holds a list of candidates and one ctx; an aspect is
--- one thing to know of each; a column is an aspect of all of them, read once per plan.
+-- one thing to know of each (a field of the vocabulary is one); a column is an aspect of all of
+-- them, read once per plan.
 --
 -- An embedder may keep columns that do not change between calls and hand them in (`provide`).
 
 local vocabularies = require("llm_policy.language.vocabulary")
 
-local at, observe = vocabularies.at, vocabularies.observe
+local at = vocabularies.at
 local type = type
 
 --- A view of candidates in a ctx.
@@ -32,18 +33,6 @@ local function column(seen, aspect)
     seen.columns[key] = found
   end
   return found
-end
-
---- A declared field as an aspect.
-local function field(vocabulary, name)
-  local declaration = vocabulary.fields[name]
-  return {
-    key = name,
-    dynamic = declaration.dynamic,
-    read = function(candidate, ctx)
-      return observe(declaration, candidate, ctx)
-    end,
-  }
 end
 
 local function text(name)
@@ -116,7 +105,6 @@ end
 return {
   view = view,
   column = column,
-  field = field,
   capability = capability,
   support = support,
   tier_rank = tier_rank,
