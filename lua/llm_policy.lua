@@ -30,7 +30,9 @@ end
 local function text_of(errors)
   local lines = {}
   for i = 1, #errors do
-    lines[i] = errors[i].path .. ": " .. errors[i].detail
+    local nearest = errors[i].nearest
+    local hint = nearest and ", did you mean `" .. nearest .. "`?" or ""
+    lines[i] = errors[i].path .. ": " .. errors[i].detail .. hint
   end
   return concat(lines, "\n")
 end
@@ -104,11 +106,15 @@ local function facade()
   --- A whole run: calls `host.call_provider(request)` and `host.sleep_ms(ms)` as the steps ask.
   ---@return table result {ok, response, error, trace, chosen}
   function face.execute(contract)
+    local call_provider = host_function("call_provider")
+    if not call_provider then
+      error("llm_policy: the host has no function `call_provider`", 2)
+    end
     local step = face.execute_step(nil, contract)
     while step.status ~= "done" do
       local response
       if step.status == "call" then
-        response = host_function("call_provider")(step.request) or { ok = false, error_kind = "unknown" }
+        response = call_provider(step.request) or { ok = false, error_kind = "unknown" }
       else
         local sleep = host_function("sleep_ms")
         if sleep then

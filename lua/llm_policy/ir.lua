@@ -168,19 +168,26 @@ local function constrain(t, envelope, schema)
   return normal_form.normalize(policies.constrain(t, envelope))
 end
 
---- The fields that a policy may observe: name -> {sort, default}; without a default: absent-high.
-local function fields(schema)
+--- The fields of a vocabulary: name -> {sort, default}; without a default: absent-high.
+local function fields_of(schema)
   local all, out = vocabularies.new(schema).fields, {}
   local names = tables.keys(all)
   for i = 1, #names do
-    local default = all[names[i]].default
-    out[names[i]] = { sort = all[names[i]].sort, default = default ~= numbers.HIGH and default or nil }
-    if all[names[i]].sort == "Bool" then
-      out[names[i]].default = default
+    local field = all[names[i]]
+    out[names[i]] = { sort = field.sort }
+    if field.sort == "Bool" or field.default ~= numbers.HIGH then
+      out[names[i]].default = field.default
     end
   end
   return out
 end
+
+--- The core's fields; called with a schema, those that it declares too.
+local fields = setmetatable(fields_of(), {
+  __call = function(_, schema)
+    return fields_of(schema)
+  end,
+})
 
 return {
   term = term,

@@ -3,12 +3,15 @@
 
 local bignum = require("llm_policy.base.bignum")
 local binary = require("llm_policy.base.binary")
+local number_reader = require("llm_policy.base.number_reader")
 
 local byte, find, match, rep, sub = string.byte, string.find, string.match, string.rep, string.sub
 local decompose = binary.decompose
+local parse = number_reader.parse
 local from_double, scale = bignum.from_double, bignum.scale
 
 local SIGNIFICANT = 17
+local BRIEF = 15
 local LIMB_DIGITS = 7
 local ZERO, FIVE = byte("05", 1, 2)
 
@@ -90,15 +93,15 @@ local function increment(digits)
   return sub(head, 1, -2) .. PLAIN[last + 1] .. rep("0", #digits - #head), false
 end
 
--- x > 0 rounded half even to 17 digits, without trailing zeros; x = 0.digits * 10^point.
-local function significant_digits(x)
+-- x > 0 rounded half even to some digits, without trailing zeros; x = 0.digits * 10^point.
+local function significant_digits(x, places)
   local limbs, shift = expand(x)
   local digits, length, has_rest = leading_digits(limbs)
   local point = length - shift
-  if #digits > SIGNIFICANT then
-    local kept, next_digit = byte(digits, SIGNIFICANT, SIGNIFICANT + 1)
-    local above_half = has_rest or find(digits, "[1-9]", SIGNIFICANT + 2)
-    digits = sub(digits, 1, SIGNIFICANT)
+  if #digits > places then
+    local kept, next_digit = byte(digits, places, places + 1)
+    local above_half = has_rest or find(digits, "[1-9]", places + 2)
+    digits = sub(digits, 1, places)
     if next_digit > FIVE or (next_digit == FIVE and (above_half or kept % 2 == 1)) then
       local has_grown
       digits, has_grown = increment(digits)
@@ -115,10 +118,10 @@ local function scientific(digits, exponent)
   return sub(digits, 1, 1) .. fraction .. "e" .. sign .. (PADDED[size] or whole_text(size))
 end
 
--- C's %.17g for x > 0.
-local function general(x)
-  local digits, point = significant_digits(x)
-  if point < -3 or point > SIGNIFICANT then
+-- C's %.<places>g for x > 0.
+local function general(x, places)
+  local digits, point = significant_digits(x, places)
+  if point < -3 or point > places then
     return scientific(digits, point - 1)
   elseif point <= 0 then
     return "0." .. rep("0", -point) .. digits
@@ -140,7 +143,22 @@ function number_text.format(x)
   if x <= EXACT and x % 1 == 0 then
     return sign .. whole_text(x)
   end
-  return sign .. general(x)
+  return sign .. general(x, SIGNIFICANT)
+end
+
+--- A finite number as people write it: as few of 15, 16 or 17 digits as read back to it.
+---@param x number
+---@return string
+function number_text.brief(x)
+  x = x + 0.0
+  local size = x < 0 and -x or x
+  for places = BRIEF, SIGNIFICANT do
+    local text = size > 0 and general(size, places) or "0"
+    if parse(text) == size then
+      return x < 0 and "-" .. text or text
+    end
+  end
+  return number_text.format(x)
 end
 
 return number_text

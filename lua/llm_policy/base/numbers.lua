@@ -114,6 +114,9 @@ end
 --- A finite number's canonical text (spec 1.4).
 numbers.format = number_text.format
 
+--- A finite number as people write it: the fewest digits that read back to it.
+numbers.brief = number_text.brief
+
 --- The double nearest to a JSON number's text, ties to even; nothing for other text or an overflow.
 numbers.parse = number_reader.parse
 

@@ -4,12 +4,16 @@
 local decide = require("llm_policy.semantics.decide")
 local encoding = require("llm_policy.language.encoding")
 local fold = require("llm_policy.semantics.fold")
+local numbers = require("llm_policy.base.numbers")
 
 local concat, type = table.concat, type
 
 local RELATIONS = { lt = "<", le = "<=", eq = "=", ne = "~=", ge = ">=", gt = ">" }
 
 local function shown(value)
+  if type(value) == "number" then
+    return numbers.brief(value)
+  end
   return type(value) == "string" and value or encoding.value(value)
 end
 
