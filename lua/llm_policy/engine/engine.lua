@@ -6,6 +6,7 @@ local configs = require("llm_policy.engine.config")
 local contracts = require("llm_policy.engine.contract")
 local health = require("llm_policy.engine.health")
 local numbers = require("llm_policy.base.numbers")
+local plain = require("llm_policy.base.plain")
 local policies = require("llm_policy.engine.policies")
 local runs = require("llm_policy.engine.run")
 local snapshots = require("llm_policy.engine.snapshot")
@@ -27,7 +28,7 @@ local function take_prices(out, metrics, route_of)
   for i = 1, #keys do
     local route = route_of(keys[i])
     if route and type(metrics[keys[i]]) == "table" then
-      out[route] = tables.copy(metrics[keys[i]])
+      out[route] = plain.clean(tables.copy(metrics[keys[i]]))
     end
   end
 end
@@ -75,7 +76,7 @@ function Engine:update_metrics(metrics)
     return
   end
   self.prices = read_prices(metrics, self.prices)
-  self.credits = at(metrics, "credits") or self.credits
+  self.credits = plain.clean(at(metrics, "credits")) or self.credits
   self.catalog:forget() -- what rests there was read under the metrics before
 end
 

@@ -8,6 +8,7 @@ local catalogs = require("llm_policy.engine.catalog")
 local health = require("llm_policy.engine.health")
 local numbers = require("llm_policy.base.numbers")
 local observation = require("llm_policy.verbs.observation")
+local plain = require("llm_policy.base.plain")
 local tables = require("llm_policy.base.tables")
 local vocabularies = require("llm_policy.language.vocabulary")
 
@@ -19,14 +20,32 @@ local function is_filled(t)
   return type(t) == "table" and next(t) ~= nil
 end
 
+--- What the host gathered, fit to be written down; nothing where it is empty.
+local function given(data)
+  return is_filled(data) and plain.clean(data) or nil
+end
+
+--- The contract as the handle keeps it.
+local function kept(contract)
+  local extra = contract.extra_candidates
+  local clean = extra and plain.clean(extra)
+  if clean == extra then
+    return contract
+  end
+  local out = tables.copy(contract)
+  out.extra_candidates = clean
+  return out
+end
+
 --- Credits by provider: what the host says now over what the engine knows.
 local function credits(engine, inputs)
   if not is_filled(inputs.credits) then
     return engine.credits
   end
-  local out, ids = tables.copy(engine.credits or {}), tables.keys(inputs.credits)
+  local out, now = tables.copy(engine.credits or {}), plain.clean(inputs.credits)
+  local ids = tables.keys(now)
   for i = 1, #ids do
-    out[ids[i]] = inputs.credits[ids[i]]
+    out[ids[i]] = now[ids[i]]
   end
   return out
 end
@@ -57,7 +76,7 @@ local function freeze(engine, contract, inputs)
   local now_ms = inputs.now_ms or 0
   return {
     ctx = {
-      request = contract,
+      request = kept(contract),
       now_ms = now_ms,
       seed = contract.seed or inputs.seed,
       attempt = 1,
@@ -68,9 +87,9 @@ local function freeze(engine, contract, inputs)
         disabled = disabled_providers(engine, inputs, now_ms),
       },
     },
-    observed = is_filled(inputs.observed) and inputs.observed or nil,
-    price_multipliers = is_filled(inputs.price_multipliers) and inputs.price_multipliers or nil,
-    offers = is_filled(inputs.offers) and inputs.offers or nil,
+    observed = given(inputs.observed),
+    price_multipliers = given(inputs.price_multipliers),
+    offers = given(inputs.offers),
   }
 end
 
