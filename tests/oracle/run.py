@@ -42,6 +42,7 @@ from typing import TYPE_CHECKING
 
 from .catalog import Catalog
 from .config import observe_config
+from .contract import refusal as contract_refusal
 from .language import Refusal, check, normal_form
 from .meaning import classify, enveloped, integer_seed, scores, select, transform, verdict
 from .signature import Schema, number, part, raw, record
@@ -189,9 +190,8 @@ class Walk:
 
     def refusal(self) -> Data:
         """Find the policy; answer the result of a contract that has none."""
-        chain = self.contract.get("chain")
-        if chain is not None and isinstance(check(["chain", chain], self.schema), Refusal):
-            return _refused("bad_chain", "$.chain")
+        if first := contract_refusal(self.contract, self.schema):
+            return _refused(*first)
         self.policy = self.contract.get("policy_ir")
         if self.policy is None:
             profile = self._profile()
