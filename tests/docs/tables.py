@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import lupa.lua54
 
+from llm_policy_host.cli.main import parser
+from llm_policy_host.config.settings import HOST_KEYS, SETTINGS
+from tests.runtimes import RUNTIMES
+
+from . import meanings
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Mapping, Sequence
+
 LUA = Path(__file__).resolve().parents[2] / "lua"
 
-_ROWS = """
-package.path = ...
+_OPERATIONS = """
 local out = {}
 local signature = require("llm_policy.language.signature")
 for i, operation in ipairs(signature.operations) do
@@ -26,13 +36,173 @@ end
 return out
 """
 
+# A shape is a closure over its rows; what a row wants, it says of a value that nothing admits.
+_ROWS = """
+local function upvalue(fn, name, seen)
+  seen = seen or {}
+  seen[fn] = true
+  local below = {}
+  for i = 1, 60 do
+    local key, value = debug.getupvalue(fn, i)
+    if key == name then return value end
+    if type(value) == "function" and not seen[value] then below[#below + 1] = value end
+  end
+  for _, value in ipairs(below) do
+    local found = not seen[value] and upvalue(value, name, seen)
+    if found then return found end
+  end
+end
+local function wanted(shape)
+  local report = require("llm_policy.language.report").new()
+  shape(report, { "x" }, print)
+  return report.errors[1].detail
+end
+local function described(rows)
+  local out = {}
+  for key, shape in pairs(rows) do out[key] = wanted(shape) end
+  return out
+end
+local parts = require("llm_policy.engine.config_schema").parts(require("llm_policy.language.vocabulary").new())
+local sugar = require("llm_policy.language.sugar")
+local models = upvalue(parts.models, "rows")
+local made = {
+  CONFIG = described(parts),
+  PROVIDER = described(upvalue(parts.providers, "rows")),
+  MODEL = described(models),
+  SERVED_BY = described(upvalue(models.served_by, "rows")),
+  CAPABILITIES = described(upvalue(models.capabilities, "rows")),
+  FIELD = described(upvalue(parts.fields, "rows")),
+  DEFAULTS = described(upvalue(parts.defaults, "rows")),
+  PROFILE = upvalue(sugar.lower, "PARTS"),
+  SELECTORS = upvalue(upvalue(sugar.lower, "PARTS").selector, "SELECTORS"),
+  FILTER = require("llm_policy.language.sugar_filter").ROWS,
+  MUTATE = require("llm_policy.language.sugar_mutate").ROWS,
+  ACTION = require("llm_policy.language.sorts").ACTION_KEYS,
+  ACTIONS = require("llm_policy.language.sorts").ACTIONS,
+  KINDS = require("llm_policy.language.sorts").KINDS,
+  NUMBERS = require("llm_policy.engine.config_schema").DEFAULTS,
+  CHECKS = upvalue(require("llm_policy.base.platform").check, "CHECKS"),
+  FIELDS = require("llm_policy").ir.fields(),
+  PARAMS = require("llm_policy.language.vocabulary").CORE_PARAMS,
+}
+return made[(...)]
+"""
+
+
+def _lua(source: str, *values: str) -> Any:
+    lua = lupa.lua54.LuaRuntime(unpack_returned_tuples=True)
+    lua.globals().package.path = f"{LUA}/?.lua"
+    return lua.execute(source, *values)
+
+
+def _rows(name: str) -> dict[str, Any]:
+    return dict(_lua(_ROWS, name))
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def _told(keys: Iterable[str], words: Mapping[str, str]) -> list[str]:
+    """Give the keys in the order of their words; each must have some, and no other."""
+    if set(keys) != set(words):
+        raise ValueError(f"keys without words, or words without a key: {sorted(set(keys) ^ set(words))}")
+    return list(words)
+
 
 def operation_table() -> str:
     """Give the signature as a table: operation, sort, arguments, law, meaning."""
-    lua = lupa.lua54.LuaRuntime(unpack_returned_tuples=True)
-    rows = lua.execute(_ROWS, f"{LUA}/?.lua")
-    lines = ["| operation | sort | arguments | law | meaning |", "|---|---|---|---|---|"]
-    for row in rows.values():
-        op, sort, args, law, meaning = (row[place] for place in range(1, 6))
-        lines.append(f"| `{op}` | {sort} | {args or '–'} | {law or '–'} | {meaning} |")
-    return "\n".join(lines)
+    rows = ([row[place] for place in range(1, 6)] for row in _lua(_OPERATIONS).values())
+    head = ("operation", "sort", "arguments", "law", "meaning")
+    return _table(
+        head, ((f"`{op}`", sort, args or "-", law or "-", words) for op, sort, args, law, words in rows)
+    )
+
+
+def config_table(name: str) -> str:
+    """Give the keys of one part of a config, with what each takes and means."""
+    takes = _rows(name)
+    if name == "CONFIG":
+        record = dict.fromkeys(("profiles", *HOST_KEYS[1:]), "a record is wanted")
+        takes |= {"policy_envelope": "a filter is wanted", "runtime": "a runtime's name is wanted", **record}
+    words = getattr(meanings, name)
+    numbers = _rows("NUMBERS") if name == "DEFAULTS" else {}
+    rows = []
+    for key in _told(takes, words):
+        default = f" (default {numbers[key]})" if key in numbers else ""
+        rows.append((f"`{key}`", _takes(takes[key]), words[key] + default))
+    return _table(("key", "takes", "meaning"), rows)
+
+
+def _takes(detail: str) -> str:
+    """Say what a shape takes, from what it answers to a value that it does not."""
+    start, _, words = detail.removesuffix(" is wanted").partition(" the words ")
+    return " ".join(f"`{word}`" for word in words.split()) if words else start
+
+
+def word_table(name: str) -> str:
+    """Give the keys of one part of the sugar with what each means."""
+    words = getattr(meanings, name)
+    return _table(("key", "meaning"), ((f"`{key}`", words[key]) for key in _told(_rows(name), words)))
+
+
+def word_list(name: str) -> str:
+    """Give a closed list of words."""
+    found = _lua(_ROWS, name)
+    words = found.values() if 1 in found else sorted(found)
+    return ", ".join(f"`{word}`" for word in words)
+
+
+def field_table() -> str:
+    """Give the core's fields with what is seen where a candidate has no value."""
+    fields = _rows("FIELDS")
+    defaults = {None: "absent-high", True: "true", False: "false"}
+    rows = ((f"`{key}`", fields[key].sort, fields[key].default) for key in sorted(fields))
+    return _table(
+        ("field", "sort", "default"),
+        ((key, sort, default if type(default) is int else defaults[default]) for key, sort, default in rows),
+    )
+
+
+def setting_table() -> str:
+    """Give the host's settings."""
+    rows = ((f"`host.{setting.key}`", setting.accepts, setting.about) for setting in SETTINGS)
+    return _table(("key", "takes", "meaning"), rows)
+
+
+def runtime_table() -> str:
+    """Give the runtimes that every case is replayed on."""
+    names = _told((runtime.name for runtime in RUNTIMES), meanings.RUNTIMES)
+    slow = {runtime.name for runtime in RUNTIMES if runtime.is_slow}
+    return _table(
+        ("runtime", "what it is", "random cases"),
+        ((f"`{name}`", meanings.RUNTIMES[name], "a share" if name in slow else "all") for name in names),
+    )
+
+
+def gate_list() -> str:
+    """Give what the platform gate refuses, in its own words."""
+    return "\n".join(f"- {check[2]}" for check in _lua(_ROWS, "CHECKS").values())
+
+
+def option_table(*command: str) -> str:
+    """Give a command's arguments and options."""
+    rows = (
+        (f"`{_written(action)}`", action.help or "-") for action in _actions(command) if action.dest != "help"
+    )
+    return _table(("argument", "meaning"), rows)
+
+
+def _actions(command: Sequence[str]) -> list[argparse.Action]:
+    found = parser()
+    for name in command:
+        found = next(action.choices[name] for action in found._actions if isinstance(action.choices, dict))
+    return found._actions
+
+
+def _written(action: argparse.Action) -> str:
+    if not action.option_strings:
+        return str(action.metavar)
+    value = action.metavar or action.dest.upper()
+    return ", ".join(action.option_strings) + (f" {value}" if action.nargs != 0 else "")
