@@ -157,12 +157,14 @@ def word_list(name: str) -> str:
 def field_table() -> str:
     """Give the core's fields with what is seen where a candidate has no value."""
     fields = _rows("FIELDS")
-    defaults = {None: "absent-high", True: "true", False: "false"}
-    rows = ((f"`{key}`", fields[key].sort, fields[key].default) for key in sorted(fields))
-    return _table(
-        ("field", "sort", "default"),
-        ((key, sort, default if type(default) is int else defaults[default]) for key, sort, default in rows),
-    )
+    rows = ((f"`{key}`", fields[key].sort, _default(fields[key].default)) for key in sorted(fields))
+    return _table(("field", "sort", "default"), rows)
+
+
+def _default(value: bool | float | None) -> str:  # noqa: FBT001 - a value of Lua
+    if value is None:
+        return "absent-high"
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}"
 
 
 def setting_table() -> str:
