@@ -24,6 +24,7 @@ from llm_policy_host.values import (
 
 from .assembly import Assembly
 from .deadline import ExpiredError, within
+from .filters import filtered
 from .reading import read_ranking, read_trace
 from .shape import shape
 
@@ -159,7 +160,7 @@ class Driver:
         ready = await self._prepare(call)
         if isinstance(ready, Failure):
             return ready
-        provider, credential = ready
+        provider, credential, call = ready
         left_ms, bound_ms = self._left_ms(run), call.timeouts.attempt_ms
         try:
             return await within(self._clock, _least(left_ms, bound_ms), provider.send(call, credential))
@@ -205,7 +206,7 @@ class Driver:
         if isinstance(ready, Failure):
             yield ready
             return
-        provider, credential = ready
+        provider, credential, call = ready
         started_ms = last_ms = self._clock.now_ms()
         has_content = False
         async with aclosing(_closable(provider.stream(call, credential))) as items:
@@ -228,12 +229,16 @@ class Driver:
                 has_content = has_content or (isinstance(item, StreamChunk) and item.has_content)
                 yield item
 
-    async def _prepare(self, call: Call) -> tuple[Provider, Credential] | Failure:
+    async def _prepare(self, call: Call) -> tuple[Provider, Credential, Call] | Failure:
+        """Find who speaks the dialect and the credential, and filter what is sent."""
         provider = self._providers.get(call.api_kind)
         if provider is None:
             return Failure("model_unavailable", detail=f"no adapter speaks `{call.api_kind}`")
         credential = await self._auth.credential(call.provider_id)
-        return credential if isinstance(credential, Failure) else (provider, credential)
+        fit = filtered(call)
+        if isinstance(credential, Failure):
+            return credential
+        return fit if isinstance(fit, Failure) else (provider, credential, fit)
 
     def _call(self, run: _Run) -> Call:
         """Join what the core decided with the messages it never saw."""
