@@ -26,10 +26,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--need", action="append", default=[], metavar="NAME", help="tools, vision, json_mode or seed"
     )
-    parser.add_argument("--min-context", type=int, metavar="TOKENS")
+    parser.add_argument("--min-context", type=int, metavar="TOKENS", help="the least context window")
     parser.add_argument("--model", metavar="FAMILY", help="only this model family")
-    parser.add_argument("--seed", type=int, metavar="N")
-    parser.add_argument("--deadline-ms", type=int, metavar="MS")
+    parser.add_argument("--seed", type=int, metavar="N", help="what draws and jitter follow from")
+    parser.add_argument("--deadline-ms", type=int, metavar="MS", help="how long the run may take")
 
 
 def contract(arguments: argparse.Namespace, prompt: str | None = None) -> Contract:
@@ -72,6 +72,11 @@ def contract_of_line(line: str, base: Contract) -> Contract:
     return Contract(**{**known, **data})
 
 
+def reason(error: OSError) -> str:
+    """Say why a file cannot be used, in plain words."""
+    return (error.strerror or "unknown reason").lower()
+
+
 def _param(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not (name and equals):
@@ -85,5 +90,7 @@ def _param(text: str) -> tuple[str, Any]:
 def _read_term(path: Path) -> Any:  # noqa: ANN401 - a term as written
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"the policy `{path}` cannot be read: {error}") from None
+    except OSError as error:
+        raise UsageError(f"the policy `{path}` cannot be read: {reason(error)}") from None
+    except ValueError as error:
+        raise UsageError(f"the policy `{path}` is no JSON: {error}") from None

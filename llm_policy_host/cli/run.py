@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from llm_policy_host.errors import UsageError
 from llm_policy_host.wiring import Host
 
-from .contracts import add_options, contract, contract_of_line
+from .contracts import add_options, contract, contract_of_line, reason
 from .output import FAILED, OK, add_json, exit_code, failure_line, plain, print_json, refusal_text, warn
 from .progress import Progress
 
@@ -98,8 +98,10 @@ def _as_data(result: Result) -> dict[str, Any]:
 def _read_lines(name: str) -> list[str]:
     try:
         text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the batch `{name}` cannot be read: {error}") from None
+    except OSError as error:
+        raise UsageError(f"the batch `{name}` cannot be read: {reason(error)}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"the batch `{name}` is no UTF-8 text") from None
     return [line for line in text.splitlines() if line.strip()]
 
 

@@ -96,6 +96,14 @@ local ROWS = {
 local lower_key = lowering.by_row(ROWS, "Pred", "filter")
 
 local function lower_word(low, at, word)
+  if ROWS[word] and not WORDS[word] then
+    return lowering.fail(
+      low,
+      at,
+      "Pred",
+      "`" .. word .. "` wants a value: write it as a record, `{" .. word .. ": ...}`"
+    )
+  end
   if not WORDS[word] then
     return lowering.fail_unknown(low, at, "Pred", "filter", word, tables.keys(ROWS))
   end
