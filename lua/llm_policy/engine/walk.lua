@@ -1,0 +1,132 @@
+-- Walking the shortlist of a run: its plan, who is next, and the steps that come of it (spec 2.4).
+--
+-- A run here is {engine, handle, policy?, candidate?, now_ms, plan?}: the handle is what lasts, the
+-- plan is opened where somebody new must be found and closed with the step.
+
+local contracts = require("llm_policy.engine.contract")
+local decide = require("llm_policy.semantics.decide")
+local health = require("llm_policy.engine.health")
+local numbers = require("llm_policy.base.numbers")
+local observation = require("llm_policy.verbs.observation")
+local policies = require("llm_policy.engine.policies")
+local snapshots = require("llm_policy.engine.snapshot")
+local trace = require("llm_policy.engine.trace")
+
+local is_finite = numbers.is_finite
+
+-- Plans ---------------------------------------------------------------------------------------------
+
+--- Opens the plan of a run: everyone who may be called, found in order as they are needed.
+local function open_plan(run)
+  if not run.plan then
+    local view = snapshots.view(run.engine, run.handle.snapshot)
+    local idx, scores = observation.borrow(run.engine.spare), observation.borrow(run.engine.spare)
+    local carriers = policies.narrowed(run.engine, run.policy, run.handle.snapshot.ctx.request)
+    run.plan = { view = view, idx = idx, scores = scores, carriers = carriers }
+    run.plan.cursor = decide.shortlist(carriers, view, idx, scores)
+  end
+  return run.plan
+end
+
+local function close_plan(run)
+  if run.plan then
+    observation.give(run.engine.spare, run.plan.idx)
+    observation.give(run.engine.spare, run.plan.scores)
+    run.plan = nil
+  end
+end
+
+--- The candidate at a rank of the shortlist, or nothing behind its end.
+local function at_rank(plan, r)
+  if decide.reach(plan.cursor, r) then
+    local index = plan.idx[plan.cursor.order[r]]
+    return plan.view.candidates[index], index, plan.cursor.scores[r]
+  end
+end
+
+-- Steps ---------------------------------------------------------------------------------------------
+
+local function note(run, entry)
+  run.handle.path[#run.handle.path + 1] = entry
+end
+
+--- Ends the run; whoever faces the embedder says of the step's candidate what it wants to know.
+--- With a full trace the lists follow from the snapshot once more.
+local function finish(run, ok, err, response)
+  local handle, ranked, rejected = run.handle, run.handle.used, nil
+  if handle.is_full and run.policy then
+    local view = snapshots.view(run.engine, handle.snapshot)
+    ranked, rejected = trace.lists(policies.narrowed(run.engine, run.policy, handle.snapshot.ctx.request), view)
+  end
+  handle.state = "done"
+  local result = {
+    ok = ok,
+    response = response,
+    error = err,
+    trace = trace.summary(run.policy, handle, ranked, rejected, run.now_ms),
+  }
+  return { status = "done", result = result, candidate = ok and run.candidate or nil, state_handle = handle }
+end
+
+local function exhausted(run)
+  local kind = run.handle.last_kind
+  return finish(run, false, kind and "exhausted: " .. kind or "no_candidates")
+end
+
+--- The changed parameters of the coming attempt.
+local function mutated(run)
+  local handle, engine = run.handle, run.engine
+  local params = contracts.parameters(handle.snapshot.ctx.request, engine.params, engine.config.defaults)
+  if handle.attempt == 1 and run.plan then
+    return run.policy.carriers.mutate(params, run.plan.view, handle.index)
+  end
+  local view = snapshots.single(engine, handle.snapshot, run.candidate, handle.attempt)
+  return run.policy.carriers.mutate(params, view, 1)
+end
+
+--- Calls the run's candidate.
+local function call(run)
+  local handle = run.handle
+  handle.state, handle.attempt, handle.called_ms = "calling", handle.attempt + 1, run.now_ms
+  return {
+    status = "call",
+    candidate = run.candidate,
+    index = handle.index,
+    params = mutated(run),
+    is_changed = run.policy.term[5][1] ~= "id",
+    state_handle = handle,
+  }
+end
+
+local function is_disabled(run, provider_id)
+  local now_ms, handle = run.now_ms, run.handle
+  local own, given = handle.disabled[provider_id], handle.snapshot.ctx.state.disabled[provider_id]
+  return health.is_disabled(run.engine.health, provider_id, now_ms)
+    or own ~= nil and now_ms < own
+    or given == true
+    or is_finite(given) and now_ms < given
+end
+
+--- Calls the next candidate of the shortlist, of one family where that is wanted; a provider that is
+--- disabled at this moment is skipped.
+local function advance(run, family)
+  local plan, handle = open_plan(run), run.handle
+  while true do
+    local candidate, index, score = at_rank(plan, handle.rank + 1)
+    if not candidate then
+      return exhausted(run)
+    end
+    handle.rank = handle.rank + 1
+    if not family or candidate.model_family == family then
+      handle.used[#handle.used + 1] = trace.ranked_entry(candidate, score)
+      if not is_disabled(run, candidate.provider_id) then
+        run.candidate, handle.index, handle.retries = candidate, index, 0
+        handle.provider_id, handle.model_family = candidate.provider_id, candidate.model_family
+        return call(run)
+      end
+      note(run, trace.skipped(candidate))
+    end
+  end
+end
+
+return { advance = advance, call = call, close_plan = close_plan, finish = finish, note = note }
