@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from llm_policy_host.errors import ConfigError, HostError
 
 from . import bench, demo, doctor, hash_, rank, run
-from .output import FAILED, USAGE, print_json
+from .output import FAILED, OK, USAGE, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,9 +45,9 @@ def main(given: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # the reader has gone; point stdout elsewhere so that closing it stays silent
+        # the reader has seen enough (`| head -1`): no failure; closing stdout must stay silent
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        return OK
     return code
 
 
