@@ -199,5 +199,5 @@ def test_a_reader_that_has_seen_enough_is_no_failure(tmp_path: Path) -> None:
     term = tmp_path / "term.json"
     term.write_text('["and", ' + ", ".join(['["has_cap", "c"]'] * 4000) + "]")
     command = f"set -o pipefail; '{sys.executable}' -m llm_policy_host hash '{term}' | head -c 1"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
+    done = subprocess.run(["/bin/bash", "-c", command], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
