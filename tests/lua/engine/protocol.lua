@@ -31,7 +31,7 @@ local function runs(check)
   check("a failure leads to a wait", step.status == "wait" and step.until_ms == 15)
   check("a response while waiting is refused", is_refused(engine, handle, { ok = true }))
 
-  step = engine:resume(handle, { woke = true }, { now_ms = 15 })
+  engine:resume(handle, { woke = true }, { now_ms = 15 })
   step = engine:resume(handle, { ok = true, response = { text = "x" } }, { now_ms = 20 })
   check("a response ends the run", step.status == "done" and step.result.ok)
   check("a second response is refused", is_refused(engine, handle, { ok = true }))
