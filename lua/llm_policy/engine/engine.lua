@@ -67,6 +67,10 @@ local function new(config, metrics)
     spare = {},
   }, Engine)
   self:update_metrics(metrics)
+  local names = tables.keys(good.profiles)
+  for i = 1, #names do
+    policies.of_profile(self, names[i]) -- compiled once, here; a call looks it up
+  end
   return self
 end
 
