@@ -124,9 +124,7 @@ def _check_inputs(inputs: Mapping[str, Any]) -> None:
 
 def _decide(engine: LuaEngine, contract: Plain, inputs: Inputs) -> tuple[Plain, dict[str, Any]]:
     """Take a contract to its first call; the term that decided, and what it decided."""
-    step = engine.start(
-        contract, Inputs(inputs.now_ms, inputs.seed, is_full_trace=True, others=inputs.others)
-    )
+    step = engine.start(contract, replace(inputs, is_full_trace=True))
     decided: dict[str, Any] = {}
     if step.status == "call":
         params = contract if step.params is None else step.params
