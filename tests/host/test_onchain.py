@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
@@ -21,6 +23,7 @@ from llm_policy_host.onchain.plot import draw_svg
 from llm_policy_host.onchain.seeds import call_seed
 from llm_policy_host.onchain.spread import spread
 from llm_policy_host.onchain.validators import (
+    BUCKET,
     Answer,
     Policy,
     Round,
@@ -32,11 +35,18 @@ from llm_policy_host.onchain.validators import (
     validators,
 )
 from llm_policy_host.values import Failure, Inputs
+from tests.genvm.backends import backend, model
+from tests.genvm.values import Failure as ProviderFailure
+from tests.genvm.world import GENERATIONS, World
 
 from .test_cli import llm_policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from llm_policy_host.onchain.validators import Validator
+    from tests.genvm.values import Request
+    from tests.genvm.world import Generation
 
 ROOT = Path(__file__).resolve().parents[2]
 SALT = bytes(range(16))
@@ -372,6 +382,97 @@ def test_the_plot_is_well_formed_whatever_names_are() -> None:
     rounds = [Round(0, (Answer("<m>@&", "<m>@&", "<m>", 1, 1), Answer(error="x")))]
     root = ET.fromstring(draw_svg([spread('a"<', rounds, rounds)]))  # noqa: S314 - our own text
     assert len(root.findall(".//{*}title")) == 2
+
+
+# The simulation and the script ------------------------------------------------------------------------
+
+MODELS = {"alpha/m1": 1, "alpha/m2": 5, "beta/m1": 2, "gamma/m3": 3}
+OVERLAYS: dict[str, dict[str, Any]] = {
+    "cheap, jittered": CONFIG["profiles"]["cheap"],
+    "by lot": {**CONFIG["profiles"]["lottery"], "mutate": {"set_param": {"seed": "from_ctx"}}},
+    "patient": {**CONFIG["profiles"]["cheap"], "retry_policy": "patient"},
+    "the same model elsewhere": {"retry_policy": "same"},
+    "nobody": CONFIG["profiles"]["nobody"],
+}
+PLANS = {
+    "carry_on": CONFIG["retry_policies"]["carry_on"],
+    "patient": {**CONFIG["retry_policies"]["patient"], "unknown": {"action": "disable_provider"}},
+    "same": {"unknown": {"action": "next_provider_same_model"}},
+}
+
+
+def lua(value: Any) -> str:
+    """Write plain data as Lua."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"[{lua(key)}] = {lua(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "{" + ", ".join(map(lua, value)) + "}"
+    return json.dumps(value)
+
+
+def node_config(profile: dict[str, Any]) -> dict[str, Any]:
+    """Give the config that the script makes of the world's backends and an overlay."""
+    routes = {name: name.split("/") for name in MODELS}
+    return {
+        "providers": {provider: {"base_url": "x"} for provider, _ in routes.values()},
+        "models": {
+            name: {
+                "served_by": [{"provider": provider, "provider_model_id": model, "price_in": MODELS[name]}]
+            }
+            for name, (provider, model) in routes.items()
+        },
+        "retry_policies": PLANS,
+        "profiles": {"own": profile},
+    }
+
+
+def overlay(profile: dict[str, Any]) -> str:
+    models = {name: {"price_in": price} for name, price in MODELS.items()}
+    return "return " + lua(
+        {"models": models, "profiles": {"own": profile}, "retry_policies": PLANS, "policy": "own"}
+    )
+
+
+def worlds_answer(world: World, node: Validator, transaction: str, scenario: Scenario) -> Answer:
+    """Let the script answer, as `answer` lets the engine."""
+    tried: list[str] = []
+
+    def script(request: Request) -> Any:
+        failure = scenario.failure(request.provider, tried.count(request.provider))
+        tried.append(request.provider)
+        return "said" if failure is None else ProviderFailure(failure.http_status)
+
+    world.script = script
+    with world.session("7", {"node_address": node.address, "tx_id": transaction}) as session:
+        outcome = world.exec_prompt(session, {"prompt": "hello"})
+    routes = [f"{call.provider}/{call.model}@{call.provider}" for call in outcome.calls]
+    assert all(call.prompt["seed"] == call_seed(transaction, node.address, 1) for call in outcome.calls)
+    first = routes[0] if routes else None
+    if outcome.error is not None:
+        return Answer(first, attempts=len(routes), error="error")
+    bucket = int(outcome.calls[-1].prompt["temperature"] // BUCKET)
+    return Answer(first, routes[-1], routes[-1].partition("@")[0], bucket, len(routes))
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_what_is_simulated_is_what_the_script_does(name: str, generation: Generation) -> None:
+    backends = {
+        "alpha": backend(m1=model(), m2=model()),
+        "beta": backend(m1=model()),
+        "gamma": backend(m3=model()),
+    }
+    world = World(generation, backends, files={"router-overlay.lua": overlay(OVERLAYS[name])})
+    assert world.load_error is None
+    nodes = validators([Policy(name, engine_of(node_config(OVERLAYS[name])), "own")], 3, seed=4)
+    setting = Setting(2, request={"temperature": 0.7})
+    every = frozenset({"alpha", "beta", "gamma"})
+    plans = [*scenarios(["alpha"], ["alpha"]), Scenario("none", lost=every)]
+    for plan, node, transaction in itertools.product(plans, nodes, ("0x01", "0x02")):
+        simulated = answer(node, transaction, plan, setting)
+        if simulated.error is not None:
+            simulated = replace(simulated, error="error")
+        assert worlds_answer(world, node, transaction, plan) == simulated, (plan.name, transaction)
 
 
 # The commands -----------------------------------------------------------------------------------------
