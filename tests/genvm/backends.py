@@ -41,7 +41,7 @@ def greybox(text: int | None = None, image: int | None = None, **more: Any) -> d
 
 
 def backend(
-    priority: int | None = None, *, timeout: float | None = None, **models: dict[str, Any]
+    models: dict[str, Any], priority: int | None = None, *, timeout: float | None = None
 ) -> dict[str, Any]:
     """Describe a backend by its models."""
     out: dict[str, Any] = {"models": models, "meta": None if priority is None else {"priority": priority}}

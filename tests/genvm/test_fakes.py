@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-BACKENDS = {"a": backend(m=model()), "b": backend(m=model({"greybox": {"text": 1}}))}
+BACKENDS = {"a": backend({"m": model()}), "b": backend({"m": model({"greybox": {"text": 1}})})}
 
 GOOD = """
 local llm, lib = require("lib-llm"), require("lib-genvm")

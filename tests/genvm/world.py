@@ -129,6 +129,9 @@ class World:
         shuffle: bool = True,
         log_fails: bool = False,
         random_state: int | None = None,
+        remaining_gen: int = 10**6,
+        compares_rat: bool = False,
+        on_raise: Callable[[NativeError], object] | None = None,
     ) -> None:
         self.generation, self.script, self.log_fails = generation, script, log_fails
         self.logs: list[dict[str, Any]] = []
@@ -140,6 +143,8 @@ class World:
         self.exhausted, self.now_ms, self.is_killed, self.is_loaded = 0, 1_000_000, False, False
         self._sessions: dict[int, Session] = {}
         self._consumed_gen = consumed_gen
+        self.remaining_gen, self._compares_rat = remaining_gen, compares_rat
+        self._on_raise = on_raise
         self.lua = LuaRuntime(
             encoding=None,
             unpack_returned_tuples=True,
@@ -179,7 +184,7 @@ class World:
         self._finalizer = weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
         for name, text in files.items():
             (directory / name).write_text(text, "utf-8")
-        return ";".join(f"{each}/?.lua" for each in (directory, script.parent, ROOT / "lua", libraries))
+        return ";".join(f"{each}/?.lua" for each in (directory, ROOT / "lua", script.parent, libraries))
 
     def _native_table(self, absent: frozenset[str]) -> Any:
         table = self.lua.table()
@@ -269,8 +274,16 @@ class World:
         else:
             args = {"response_format": "text", "images": [], **args}
             wanted = args["response_format"]
-        remaining_gen = 10**6 if self.generation == "0.2" else Rat(10**6)
-        return Task(self, function, [session.ctx, to_lua(self.lua, args), remaining_gen], wanted)
+        return Task(self, function, [session.ctx, to_lua(self.lua, args), self._budget()], wanted)
+
+    def _budget(self) -> Any:
+        if self.generation == "0.2":
+            return self.remaining_gen
+        return self._rat(self.remaining_gen)
+
+    def _rat(self, amount: int) -> Any:
+        rat = Rat(amount)
+        return self.executor.rat(rat, amount) if self._compares_rat else rat
 
     def exec_prompt(self, session: Session, args: Mapping[str, Any]) -> Outcome:
         """Run a prompt to its end."""
@@ -314,7 +327,10 @@ class World:
             said = Answer(said)
         self.now_ms += said.latency_ms
         if isinstance(said, Failure):
-            raise NativeRaisedError(said.error())
+            error = said.error()
+            if self._on_raise is not None:
+                self._on_raise(error)
+            raise NativeRaisedError(error)
         return self._answer(request, said)
 
     def executor_models(self, provider: str) -> set[str]:
@@ -328,7 +344,7 @@ class World:
         data = said.data
         if request.format == "json" and self.generation != "0.2":
             data = json.dumps(data)
-        consumed = said.consumed_gen if self.generation == "0.2" else Rat(said.consumed_gen)
+        consumed = said.consumed_gen if self.generation == "0.2" else self._rat(said.consumed_gen)
         if self._consumed_gen is not None:
             consumed = self._consumed_gen(consumed)
         return {"data": data, "consumed_gen": consumed}
@@ -370,7 +386,8 @@ class World:
             data = json.loads(data)
         is_counted = type(consumed) is int and consumed >= 0
         if not is_counted and (
-            self.generation == "0.2" or not (consumed is None or isinstance(consumed, Rat))
+            self.generation == "0.2"
+            or not (consumed is None or isinstance(consumed, Rat) or lua_type(consumed) == "userdata")
         ):
             raise StrictError(f"consumed_gen is {consumed!r}")
         return Outcome(data=data, consumed_gen=consumed, calls=calls)

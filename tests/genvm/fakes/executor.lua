@@ -9,7 +9,7 @@ local create, resume, running, status = coroutine.create, coroutine.resume, coro
 local yield, isyieldable = coroutine.yield, coroutine.isyieldable
 local error, next, pcall, rawget, type, tostring = error, next, pcall, rawget, type, tostring
 local concat, remove, sort = table.concat, table.remove, table.sort
-local loadfile, random = loadfile, math.random
+local loadfile, random, setmetatable_of_userdata = loadfile, math.random, debug.setmetatable
 local globals = _G
 
 -- What the executor runs at this moment; only it may call an asynchronous native.
@@ -88,6 +88,7 @@ local function close_the_rest()
 end
 
 local executor, calls, last = {}, {}, 0
+local amounts = setmetatable({}, { __mode = "k" })
 
 --- Opens the globals; what the natives are by name, asynchronous or not, in two tables.
 function executor.open(llm, dflt)
@@ -140,6 +141,26 @@ function executor.load(path)
   end
   local is_ok, raised = pcall(chunk)
   return is_ok and "done" or "raised", raised
+end
+
+--- A userdata that counts: compares with its like and with numbers, as a generous `rat` would.
+function executor.rat(userdata, numerator)
+  local function amount(value)
+    return amounts[value] or value
+  end
+  setmetatable_of_userdata(userdata, {
+    __lt = function(a, b)
+      return amount(a) < amount(b)
+    end,
+    __le = function(a, b)
+      return amount(a) <= amount(b)
+    end,
+    __sub = function(a, b)
+      return amount(a) - amount(b)
+    end,
+  })
+  amounts[userdata] = numerator
+  return userdata
 end
 
 --- The names of the globals: a session leaves none behind.

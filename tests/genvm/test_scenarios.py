@@ -1,0 +1,577 @@
+"""What a validator's calls come to under the greybox script, in both generations (spec 4.2)."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .backends import backend, greybox, model
+from .values import Answer, Failure, NativeError, Request
+from .world import FAKES, GENERATIONS, Generation, World, default_script, genvm_libraries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+PNG = b"\x89PNG\xff\x00"
+SEED_LIMIT = 2**31 - 1
+
+# text chain: bert/fast, anna/fast, carl/wide; image chain: carl/eye, then carl/wide of the text chain
+CHAINS = {
+    "anna": backend(
+        {"fast": greybox(text=2, use_max_completion_tokens=True), "off": greybox(text=0, enabled=False)}
+    ),
+    "bert": backend({"fast": greybox(text=1, json=False), "idle": model()}),
+    "carl": backend({"wide": greybox(text=3, is_image=True), "eye": greybox(image=1, json=False)}),
+}
+TEXT_CHAIN = ["bert/fast", "anna/fast", "carl/wide"]
+IMAGE_CHAIN = ["carl/eye", "carl/wide"]
+PLAIN = {
+    "anna": backend({"large": model(image=True), "small": model()}),
+    "bert": backend({"large": model(json=False), "small": model()}),
+}
+
+TEMPLATES: dict[str, tuple[dict[str, Any], str]] = {
+    "EqComparative": (
+        {"template": "EqComparative", "leader_answer": "one", "validator_answer": "1", "principle": "same"},
+        "one and 1 by same",
+    ),
+    "EqNonComparativeValidator": (
+        {"template": "EqNonComparativeValidator", "task": "t", "criteria": "c", "input": "i", "output": "o"},
+        "t c i o",
+    ),
+    "EqNonComparativeLeader": (
+        {"template": "EqNonComparativeLeader", "task": "t", "criteria": "c", "input": "i"},
+        "t c i",
+    ),
+}
+
+
+@pytest.fixture(params=GENERATIONS)
+def generation(request: pytest.FixtureRequest) -> Generation:
+    given: Generation = request.param
+    return given
+
+
+@pytest.fixture(params=["fakes", "GenVM's own"])
+def make(request: pytest.FixtureRequest, generation: Generation) -> Callable[..., World]:
+    """Make loaded worlds of a generation, over our libraries and over GenVM's own where they are here."""
+    libraries = FAKES if request.param == "fakes" else genvm_libraries()
+    if libraries is None:
+        pytest.skip("GENVM_LUA_DIR is not set: GenVM's own Lua libraries are not here")
+
+    def world(
+        backends: Any = CHAINS, script: Callable[[Request], Any] = default_script, **more: Any
+    ) -> World:
+        is_ours = libraries == FAKES
+        made = World(generation, backends, script=script, libraries=libraries, **{"shuffle": is_ours, **more})
+        assert made.load_error is None
+        return made
+
+    return world
+
+
+def always(failure: Failure) -> Callable[[Request], Any]:
+    return lambda _request: failure
+
+
+def first(*said: Any) -> Callable[[Request], Any]:
+    """Say these one after the other, then answer."""
+    left = list(said)
+    return lambda request: left.pop(0) if left else default_script(request)
+
+
+def lines(world: World, message: str) -> list[dict[str, Any]]:
+    return [line for line in world.logs if line.get("message") == message]
+
+
+# What is asked and answered ----------------------------------------------------------------------------
+
+
+def test_the_globals_that_genvm_calls_are_there(make: Callable[..., World]) -> None:
+    world = make()
+    for name in (b"ExecPrompt", b"ExecPromptTemplate", b"Setup", b"Teardown"):
+        assert world.executor.has(name)
+
+
+def test_text_is_answered_by_the_head_of_the_chain(make: Callable[..., World]) -> None:
+    outcome = make().ask("hello")
+    assert (outcome.pairs, outcome.data) == (TEXT_CHAIN[:1], "text of bert/fast")
+    assert (outcome.calls[0].format, outcome.calls[0].prompt["user_message"]) == ("text", "hello")
+
+
+def test_json_is_answered_by_who_can_and_passes_untouched(make: Callable[..., World]) -> None:
+    said = {"a": [1, 2, {"b": "ü"}], "c": 1.5}
+    outcome = make(script=lambda _request: said).ask(response_format="json")
+    assert (outcome.pairs, outcome.data, outcome.calls[0].format) == (["anna/fast"], said, "json")
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("verdict", [True, False])
+def test_templates_are_asked_in_their_format(make: Callable[..., World], name: str, *, verdict: bool) -> None:
+    args, message = TEMPLATES[name]
+    world = make(script=lambda request: verdict if request.format == "bool" else "text")
+    with world.session() as session:
+        outcome = world.exec_prompt_template(session, args)
+    is_leader = name == "EqNonComparativeLeader"
+    assert outcome.data == ("text" if is_leader else verdict)
+    assert outcome.calls[0].format == ("text" if is_leader else "bool")
+    assert outcome.calls[0].prompt["system_message"]
+    assert message in outcome.calls[0].prompt["user_message"]
+
+
+@pytest.mark.parametrize("said", ["true", {"result": True}, 1])
+def test_a_verdict_that_is_no_boolean_reaches_no_contract(make: Callable[..., World], said: Any) -> None:
+    world = make(script=first(said))
+    with world.session() as session:
+        outcome = world.exec_prompt_template(session, TEMPLATES["EqComparative"][0])
+    assert (outcome.data, len(outcome.calls)) == (True, 2)
+
+
+def test_images_take_the_image_chain_then_who_sees_in_the_text_chain(make: Callable[..., World]) -> None:
+    world = make(script=always(Failure(500)))
+    outcome = world.ask(images=[PNG, PNG])
+    assert outcome.pairs == IMAGE_CHAIN
+    assert all(call.prompt["images"] == [PNG, PNG] for call in outcome.calls)
+    assert world.ask(images=[PNG], response_format="json").pairs == ["carl/wide"]
+
+
+@pytest.mark.parametrize("prompt", ["", " \n\t", "\u200b\u2060"])
+def test_an_empty_prompt_is_refused_before_anybody_is_asked(make: Callable[..., World], prompt: str) -> None:
+    outcome = make().ask(prompt)
+    assert (outcome.pairs, outcome.user_error.causes[0], outcome.user_error.fatal) == (
+        [],
+        "EMPTY_PROMPT",
+        False,
+    )
+
+
+def test_a_prompts_text_is_filtered_by_default(make: Callable[..., World]) -> None:
+    outcome = make().ask("\ufb01ne\u200b \n text ")
+    assert outcome.calls[0].prompt["user_message"] == "fine text"
+
+
+@pytest.mark.parametrize("consumed", [None, 0, 0.0, 3, 3.0])
+def test_what_is_consumed_is_an_integer(make: Callable[..., World], consumed: Any) -> None:
+    if "GenVM" in str(make):
+        pytest.skip("shapes are the fakes' own")
+    outcome = make(
+        consumed_gen=lambda given: given if isinstance(consumed, int) and consumed else consumed
+    ).ask()
+    assert outcome.error is None
+
+
+# Failures ------------------------------------------------------------------------------------------------
+
+FAILURES = {
+    "400": Failure(400),
+    "401": Failure(401),
+    "402": Failure(402),
+    "403": Failure(403),
+    "404": Failure(404),
+    "408": Failure(408),
+    "418": Failure(418),
+    "429": Failure(429),
+    "500": Failure(500),
+    "503": Failure(503),
+    "504": Failure(504),
+    "529": Failure(529),
+    "html": Failure(502, b"<!DOCTYPE html><html>\xff\xfe<b>Bad gateway</b></html>" * 200),
+    "no connection": Failure(None),
+}
+KINDS = {
+    "400": "bad_request",
+    "401": "auth_error",
+    "402": "payment_required",
+    "403": "auth_error",
+    "404": "model_unavailable",
+    "408": "timeout",
+    "418": "unknown",
+    "429": "rate_limit",
+    "500": "server_error",
+    "503": "server_error",
+    "504": "timeout",
+    "529": "server_error",
+    "html": "server_error",
+    "no connection": "network_error",
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_failure_falls_through_to_the_next(make: Callable[..., World], name: str) -> None:
+    outcome = make(script=first(FAILURES[name])).ask()
+    assert (outcome.pairs, outcome.data) == (TEXT_CHAIN[:2], "text of anna/fast")
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_when_all_are_exhausted_the_trace_is_raised(make: Callable[..., World], name: str) -> None:
+    outcome = make(script=always(FAILURES[name])).ask()
+    error = outcome.user_error
+    assert outcome.pairs == TEXT_CHAIN
+    assert (error.causes[0], error.fatal) == ("NO_PROVIDER_FOR_PROMPT", True)
+    attempts = [each for each in error.ctx["trace"]["decision_path"] if each["event"] == "attempted"]
+    assert [each["error_kind"] for each in attempts] == [KINDS[name]] * 3
+    assert "html" not in json.dumps(error.ctx)
+
+
+def test_a_prompt_that_nobody_can_serve_is_exhausted_at_once(make: Callable[..., World]) -> None:
+    outcome = make({"bert": backend({"fast": greybox(text=1, json=False)})}).ask(response_format="json")
+    assert (outcome.pairs, outcome.user_error.causes[0]) == ([], "NO_PROVIDER_FOR_PROMPT")
+    assert "trace" in outcome.user_error.ctx
+
+
+@pytest.mark.parametrize("kind", ["internal", "exhausted"])
+def test_what_is_no_user_error_is_raised_again_as_it_is(make: Callable[..., World], kind: str) -> None:
+    raised: list[NativeError] = []
+
+    def note(error: NativeError) -> NativeError:
+        raised.append(error)
+        return error
+
+    outcome = make(script=always(Failure(kind=kind)), on_raise=note).ask()
+    assert outcome.pairs == TEXT_CHAIN[:1]
+    assert outcome.error is raised[0]
+
+
+def test_a_log_that_fails_ends_no_call(make: Callable[..., World]) -> None:
+    world = make(script=first(Failure(429)), log_fails=True)
+    assert world.ask().data == "text of anna/fast"
+
+
+# Budget and timeouts -------------------------------------------------------------------------------------
+
+
+def test_a_spent_budget_is_exhausted_by_the_native_alone(
+    make: Callable[..., World], generation: Generation
+) -> None:
+    world = make(remaining_gen=5, compares_rat=True, script=lambda _request: Answer("text", consumed_gen=9))
+    outcome = world.ask()
+    assert len(outcome.calls) == 1
+    if generation == "0.2":
+        assert (outcome.data, outcome.consumed_gen) == ("text", 9)
+    else:
+        assert (world.exhausted, outcome.error.user, outcome.error.message) == (1, None, "exhausted")
+
+
+def test_a_budget_that_suffices_is_left_alone(make: Callable[..., World]) -> None:
+    world = make(remaining_gen=50, compares_rat=True, script=lambda _request: Answer("text", consumed_gen=9))
+    assert (world.ask().data, world.exhausted) == ("text", 0)
+
+
+def test_the_nearest_timeout_counts(make: Callable[..., World], generation: Generation) -> None:
+    backends = {
+        "a": backend({"m": greybox(text=1, timeout=3), "n": greybox(text=2)}, timeout=9),
+        "b": backend({"m": greybox(text=3)}),
+    }
+    more = {} if generation == "0.2" else {"timeout": 20}
+    calls = make(backends, always(Failure(500)), **more).ask().calls
+    assert [call.timeout for call in calls[:2]] == [3, 9]
+    assert calls[2].timeout in {None, more.get("timeout")}
+
+
+# The catalog ---------------------------------------------------------------------------------------------
+
+
+def test_flags_are_each_pairs_own(make: Callable[..., World]) -> None:
+    calls = make(script=always(Failure(500))).ask().calls
+    flags = {call.pair: call.prompt["use_max_completion_tokens"] for call in calls}
+    assert flags == {"bert/fast": False, "anna/fast": True, "carl/wide": False}
+
+
+def test_one_model_name_on_two_backends_is_two_candidates(make: Callable[..., World]) -> None:
+    backends = {name: backend({"vendor/m": greybox(text=1)}) for name in ("two", "one")}
+    outcome = make(backends, always(Failure(401))).ask()
+    assert outcome.pairs == ["one/vendor/m", "two/vendor/m"]
+
+
+def test_equal_places_are_ordered_by_priority_then_by_bytes(make: Callable[..., World]) -> None:
+    row = {"m": greybox(text=1), "M": greybox(text=1)}
+    backends = {
+        "é": backend(row),
+        "b": backend(row),
+        "B": backend(row),
+        "z": backend(row, 5),
+        "y": backend(row, -1),
+    }
+    pairs = make(backends, always(Failure(500))).ask().pairs
+    assert pairs == [f"{name}/{each}" for name in ("z", "B", "b", "é", "y") for each in ("M", "m")]
+
+
+def test_a_disabled_model_is_never_asked(make: Callable[..., World]) -> None:
+    assert "anna/off" not in make(script=always(Failure(500))).ask().pairs
+
+
+def test_without_chains_the_whole_catalog_is_ranked(make: Callable[..., World]) -> None:
+    world = make(PLAIN, always(Failure(500)))
+    assert sorted(world.ask().pairs) == ["anna/large", "anna/small", "bert/large", "bert/small"]
+    assert sorted(world.ask(response_format="json").pairs) == ["anna/large", "anna/small", "bert/small"]
+    assert world.ask(images=[PNG]).pairs == ["anna/large"]
+    assert lines(world, "greybox: using text chain") == []
+
+
+def test_required_chains_that_are_missing_fail_the_loading(generation: Generation) -> None:
+    files = {"router-overlay.lua": "return { greybox_required = true }"}
+    world = World(generation, PLAIN, files=files)
+    assert world.load_error is not None
+    assert "greybox" in str(world.load_error)
+    assert World(generation, CHAINS, files=files).load_error is None
+
+
+def shuffled(rows: dict[str, Any], chance: random.Random) -> dict[str, Any]:
+    names = list(rows)
+    chance.shuffle(names)
+    out = {name: rows[name] for name in names}
+    return {
+        name: {**each, "models": shuffled(each["models"], chance)} if "models" in each else each
+        for name, each in out.items()
+    }
+
+
+@pytest.mark.parametrize("backends", [CHAINS, PLAIN], ids=["chains", "plain"])
+def test_thirty_fresh_vms_have_one_order(make: Callable[..., World], backends: Any) -> None:
+    chance = random.Random(1)  # noqa: S311 - an order to test with
+    orders, policies = set(), set()
+    for i in range(30):
+        world = make(shuffled(backends, chance), always(Failure(500)), random_state=i, seed_bytes=bytes([i]))
+        with world.session(host_data={"node_address": f"0x{i}", "tx_id": "0x1"}) as session:
+            orders.add(tuple(world.exec_prompt(session, {"prompt": "p"}).pairs))
+        policies |= {line["policy_id"] for line in world.logs if "policy_id" in line}
+    assert len(orders) == 1
+    assert len(policies) == 1
+
+
+# Sessions ------------------------------------------------------------------------------------------------
+
+
+def seeds(world: World, host_data: dict[str, Any], calls: int = 3) -> list[Any]:
+    with world.session(host_data=host_data) as session:
+        outcomes = [world.exec_prompt(session, {"prompt": "p"}) for _ in range(calls)]
+    return [outcome.calls[0].prompt["seed"] for outcome in outcomes]
+
+
+NODE = {"node_address": "0xab", "tx_id": "0x01"}
+
+
+def test_seeds_are_integers_distinct_per_call(make: Callable[..., World]) -> None:
+    drawn = seeds(make(), NODE, 20)
+    assert all(type(seed) is int and 0 <= seed < SEED_LIMIT for seed in drawn)
+    assert len(set(drawn)) == 20
+
+
+def test_seeds_are_equal_per_transaction_node_and_call(make: Callable[..., World]) -> None:
+    world = make(seed_bytes=b"one")
+    drawn = seeds(world, NODE)
+    assert seeds(world, NODE) == drawn
+    assert seeds(make(seed_bytes=b"two"), NODE) == drawn
+    for other in (
+        {**NODE, "tx_id": "0x02"},
+        {**NODE, "node_address": "0xac"},
+        {"node_address": "0xab0", "tx_id": "x01"},
+    ):
+        assert not set(seeds(world, other)) & set(drawn)
+
+
+def test_seeds_without_a_transaction_come_from_random_bytes(make: Callable[..., World]) -> None:
+    drawn = seeds(make(seed_bytes=b"one"), {})
+    assert seeds(make(seed_bytes=b"one"), {}) == drawn
+    assert not set(seeds(make(seed_bytes=b"two"), {})) & set(drawn)
+    assert all(type(seed) is int and 0 <= seed < SEED_LIMIT for seed in drawn)
+
+
+def test_every_node_asks_in_the_same_order(make: Callable[..., World]) -> None:
+    orders = set()
+    for i in range(8):
+        world = make(PLAIN, always(Failure(500)))
+        with world.session(host_data={**NODE, "node_address": f"0x{i}"}) as session:
+            orders.add(tuple(world.exec_prompt(session, {"prompt": "p"}).pairs))
+    assert len(orders) == 1
+
+
+@pytest.mark.parametrize("backends", [CHAINS, PLAIN], ids=["chains", "plain"])
+@pytest.mark.parametrize("status", [401, 402, 429, 503, None])
+def test_what_fails_in_one_session_is_asked_first_in_the_next(
+    make: Callable[..., World], backends: Any, status: int | None
+) -> None:
+    world = make(backends, always(Failure(status)))
+    expected = world.ask().pairs
+    with world.session() as session:
+        for _ in range(4):
+            world.exec_prompt(session, {"prompt": "p"})
+    world.script = default_script
+    assert world.ask().pairs == expected[:1]
+
+
+def test_a_session_left_open_says_nothing_to_the_next_on_0_2() -> None:
+    world = World("0.2", PLAIN, script=always(Failure(401)))
+    opened = world.open_session("1")
+    expected = world.exec_prompt(opened, {"prompt": "p"}).pairs
+    world.exec_prompt(opened, {"prompt": "p"})
+    assert world.exec_prompt(world.open_session("2"), {"prompt": "p"}).pairs == expected
+
+
+def interleaved(
+    world: World, hosts: Sequence[dict[str, Any]], chance: random.Random
+) -> list[list[tuple[Any, ...]]]:
+    """Run several sessions' calls at once, in a random order of their steps; what each session saw."""
+    sessions = [world.open_session(str(i), host) for i, host in enumerate(hosts)]
+    out: list[list[tuple[Any, ...]]] = [[] for _ in hosts]
+    tasks: list[Any] = [None] * len(hosts)
+    while any(len(each) < 3 for each in out):
+        i = chance.choice([i for i, each in enumerate(out) if len(each) < 3])
+        tasks[i] = tasks[i] or world.start(sessions[i], {"prompt": f"prompt {i}"})
+        if outcome := tasks[i].advance():
+            out[i].append((outcome.data, outcome.pairs, [call.prompt["seed"] for call in outcome.calls]))
+            assert {call.genvm_id for call in outcome.calls} == {str(i)}
+            assert {call.prompt["user_message"] for call in outcome.calls} == {f"prompt {i}"}
+            tasks[i] = None
+    return out
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_interleaved_sessions_on_one_vm_see_what_they_see_alone(number: int) -> None:
+    def script(request: Request) -> Any:
+        fails = request.genvm_id == "0" and request.provider == "bert"
+        return Failure(401) if fails else Answer(f"{request.genvm_id} {request.pair}")
+
+    hosts = [{"node_address": "0xab", "tx_id": f"0x{i}"} for i in range(3)]
+    at_once = interleaved(World("0.2", CHAINS, script=script), hosts, random.Random(number))  # noqa: S311 - see above
+    for i, host in enumerate(hosts):
+        alone = World("0.2", CHAINS, script=script)
+        session = alone.open_session(str(i), host)
+        outcomes = [alone.exec_prompt(session, {"prompt": f"prompt {i}"}) for _ in range(3)]
+        seen = [(each.data, each.pairs, [call.prompt["seed"] for call in each.calls]) for each in outcomes]
+        assert at_once[i] == seen
+
+
+# What is logged ------------------------------------------------------------------------------------------
+
+
+def test_operators_find_the_chain_and_the_success(make: Callable[..., World]) -> None:
+    world = make(script=first(Failure(503)))
+    world.ask()
+    world.ask()
+    assert [line["count"] for line in lines(world, "greybox: using text chain")] == [3, 3]
+    told = [
+        (line["provider"], line["model"], line["is_primary"]) for line in lines(world, "greybox: success")
+    ]
+    assert told == [("anna", "fast", False), ("bert", "fast", True)]
+    world.ask(images=[PNG])
+    assert [line["count"] for line in lines(world, "greybox: using image chain")] == [2]
+
+
+def test_the_policy_is_named_by_its_identity(make: Callable[..., World]) -> None:
+    world = make()
+    world.ask()
+    named = [line["policy_id"] for line in world.logs if "policy_id" in line]
+    assert named
+    assert all(name.startswith("sha256:") and len(name) == 71 for name in named)
+
+
+def test_an_error_page_reaches_no_log(make: Callable[..., World]) -> None:
+    world = make(script=always(FAILURES["html"]))
+    world.ask()
+    assert "html" not in json.dumps(world.logs).replace("html_", "")
+
+
+# What may be absent ----------------------------------------------------------------------------------------
+
+OPTIONAL = (
+    *("filter_text", "filter_image", "random_bytes", "random_float", "json_parse", "json_stringify"),
+    *("monotonic_ms", "sleep_seconds", "log_json", "exhaust"),
+)
+
+
+@pytest.mark.parametrize("absent", [*OPTIONAL, "all"])
+def test_an_absent_native_is_done_without(make: Callable[..., World], absent: str) -> None:
+    names = set(OPTIONAL) if absent == "all" else {absent}
+    world = make(script=first(Failure(429)), without=names)
+    with world.session(host_data={}) as session:
+        assert world.exec_prompt(session, {"prompt": "p"}).data == "text of anna/fast"
+
+
+# The operator's own policy -----------------------------------------------------------------------------------
+
+OVERLAY = """return { models = {
+  ["anna/large"] = { price_in = 9 }, ["anna/small"] = { price_in = 2 },
+  ["bert/large"] = { price_in = 4 }, ["bert/small"] = { price_in = 1 },
+} }"""
+POLICY = """
+local dsl = require("llm_policy").dsl
+local F, S, R, M, P = dsl.F, dsl.S, dsl.R, dsl.M, dsl.P
+return dsl.policy({
+  filter = F.meets_req(),
+  scorer = S.neg(S.normalize(S.field("price_in"))),
+  selector = R.argmax(),
+  mutate = %s,
+  failures = P.plan({
+    rate_limit = { action = "retry_same", attempts = 2, backoff_ms = { 1500, 250 } },
+    auth_error = { action = "abort" },
+    unknown = { action = "next_candidate" },
+  }),
+})
+"""
+
+
+def files(mutate: str = "M.id()") -> dict[str, str]:
+    return {"router-overlay.lua": OVERLAY, "greybox-policy.lua": POLICY % mutate}
+
+
+def test_the_operators_policy_ranks_by_the_operators_prices(make: Callable[..., World]) -> None:
+    world = make(PLAIN, always(Failure(500)), files=files())
+    assert world.ask().pairs == ["bert/small", "anna/small", "bert/large", "anna/large"]
+
+
+def test_the_operators_plan_waits_and_asks_again(make: Callable[..., World]) -> None:
+    world = make(PLAIN, first(Failure(429), Failure(429), Failure(429)), files=files())
+    assert world.ask().pairs == ["bert/small", "bert/small", "bert/small", "anna/small"]
+    assert [round(seconds, 3) for seconds in world.sleeps] == [1.5, 0.25]
+
+
+@pytest.mark.parametrize("latency_ms", [0, 10**7])
+def test_no_clock_makes_a_wait_that_kills(make: Callable[..., World], latency_ms: int) -> None:
+    world = make(PLAIN, first(*[Failure(429, latency_ms=latency_ms)] * 3), files=files())
+    assert world.ask().error is None
+    assert not world.is_killed
+
+
+def test_an_abort_ends_the_call(make: Callable[..., World]) -> None:
+    outcome = make(PLAIN, always(Failure(401)), files=files()).ask()
+    assert (outcome.pairs, outcome.user_error.fatal) == (["bert/small"], True)
+
+
+def test_parameters_change_as_the_policy_says(make: Callable[..., World]) -> None:
+    mutate = 'M.pipe({ M.set_param("max_tokens", 64), M.set_param("temperature", 1) })'
+    prompt = make(PLAIN, files=files(mutate)).ask().calls[0].prompt
+    assert (prompt["max_tokens"], prompt["temperature"]) == (64, 1)
+
+
+def test_validators_diverge_by_mutation_and_repeat_by_seed(make: Callable[..., World]) -> None:
+    def temperatures(node: str) -> list[float]:
+        world = make(PLAIN, files=files('M.jitter("temperature", 0.3)'))
+        with world.session(host_data={**NODE, "node_address": node}) as session:
+            outcomes = [world.exec_prompt(session, {"prompt": "p"}) for _ in range(3)]
+        return [outcome.calls[0].prompt["temperature"] for outcome in outcomes]
+
+    assert temperatures("0x1") == temperatures("0x1")
+    assert not set(temperatures("0x1")) & set(temperatures("0x2"))
+    assert len(set(temperatures("0x1"))) == 3
+
+
+def test_directives_of_the_policy_are_applied(make: Callable[..., World]) -> None:
+    mutate = (
+        'M.pipe({ M.filter_text({ "NFC" }), M.filter_image({ { GuassianNoise = 0.02 }, { JPEG = 85 } }) })'
+    )
+    world = make(PLAIN, files=files(mutate))
+    outcome = world.ask("\ufb01ne  text", images=[PNG])
+    assert outcome.calls[0].prompt["user_message"] == "\ufb01ne  text"
+    assert world.image_filters == [[{"GuassianNoise": 0.02}, {"JPEG": 85}]]
+    assert outcome.calls[0].prompt["images"][0].startswith(PNG + b"|")
+
+
+@pytest.mark.parametrize(
+    "text", ["return { modles = {} }", "return 7", "error('no')", "return { policy = { 'poliy' } }"]
+)
+def test_a_wrong_overlay_fails_the_loading(generation: Generation, text: str) -> None:
+    assert World(generation, PLAIN, files={"router-overlay.lua": text}).load_error is not None
