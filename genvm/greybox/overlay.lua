@@ -5,7 +5,7 @@ local names = require("llm_policy.base.names")
 local tables = require("llm_policy.base.tables")
 
 local type, error, require = type, error, require
-local searchpath = package.searchpath
+local searchpath = package.searchpath -- luacheck: ignore 143
 
 -- What an overlay may say: key -> type, or nothing for any.
 local KEYS = {

@@ -183,6 +183,14 @@ local function is_primary(result)
   return first ~= nil and first.provider_id == chosen.provider_id and first.model_family == chosen.model_family
 end
 
+local function attempts(trace)
+  local n = 0
+  for i = 1, #trace.decision_path do
+    n = n + (trace.decision_path[i].event == "attempted" and 1 or 0)
+  end
+  return n
+end
+
 --- The decision as a validator may publish it: all that is needed to derive it again beside the
 --- policy and the catalog, and neither of them.
 local function log_decision(world, call, result)
@@ -196,7 +204,7 @@ local function log_decision(world, call, result)
     format = call.format,
     needs = concat(call.needs, ","),
     candidates = #call.pool,
-    attempts = #trace.decision_path,
+    attempts = attempts(trace),
     ok = result.ok,
     error = result.error,
     provider = chosen.provider_id,

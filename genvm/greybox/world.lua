@@ -7,7 +7,7 @@ local llm_policy = require("llm_policy")
 local tables = require("llm_policy.base.tables")
 
 local dsl = llm_policy.dsl
-local error, ipairs, type, concat = error, ipairs, type, table.concat
+local error, type, concat = error, type, table.concat
 
 local FALL_THROUGH = { unknown = { action = "next_candidate" } }
 local MUTATE = { set_param = { seed = "from_ctx" } }
@@ -26,14 +26,11 @@ local function chain_profile(chain)
   return { selector = "chain", chain = chain, mutate = MUTATE, retry_policy = "fall_through" }
 end
 
---- Each of the maps over those before.
-local function merged(...)
-  local out = {}
-  for _, map in ipairs({ ... }) do
-    local keys = tables.keys(map or {})
-    for i = 1, #keys do
-      out[keys[i]] = map[keys[i]]
-    end
+--- The entries of both maps, the second's over the first's.
+local function merged(map, over)
+  local out, keys = tables.copy(map), tables.keys(over or {})
+  for i = 1, #keys do
+    out[keys[i]] = over[keys[i]]
   end
   return out
 end
@@ -106,7 +103,7 @@ local function config_of(overlay, pairs_, plan_profiles, chain)
     defaults = overlay.defaults,
     policy_envelope = overlay.policy_envelope,
     retry_policies = merged({ fall_through = FALL_THROUGH }, overlay.retry_policies),
-    profiles = merged(profiles_of(chain), overlay.profiles, plan_profiles),
+    profiles = merged(merged(profiles_of(chain), overlay.profiles), plan_profiles),
   }
 end
 
