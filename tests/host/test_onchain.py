@@ -6,12 +6,14 @@ import copy
 import hashlib
 import itertools
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
+import yaml
 
 from llm_policy_host.core.digest import Digest
 from llm_policy_host.core.engine import LuaEngine, create_engine
@@ -458,9 +460,9 @@ def worlds_answer(world: World, node: Validator, transaction: str, scenario: Sce
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_what_is_simulated_is_what_the_script_does(name: str, generation: Generation) -> None:
     backends = {
-        "alpha": backend(m1=model(), m2=model()),
-        "beta": backend(m1=model()),
-        "gamma": backend(m3=model()),
+        "alpha": backend({"m1": model(), "m2": model()}),
+        "beta": backend({"m1": model()}),
+        "gamma": backend({"m3": model()}),
     }
     world = World(generation, backends, files={"router-overlay.lua": overlay(OVERLAYS[name])})
     assert world.load_error is None
@@ -473,6 +475,40 @@ def test_what_is_simulated_is_what_the_script_does(name: str, generation: Genera
         if simulated.error is not None:
             simulated = replace(simulated, error="error")
         assert worlds_answer(world, node, transaction, plan) == simulated, (plan.name, transaction)
+
+
+def block(name: str) -> str:
+    """Give a file of the guide."""
+    text = (ROOT / "docs" / "guide" / "genvm.md").read_text("utf-8")
+    found = re.search(rf"^```\w+ file={re.escape(name)}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert found is not None, name
+    return found[1]
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_the_guides_overlay_decides_what_its_config_says(generation: Generation, tmp_path: Path) -> None:
+    node = tmp_path / "node.yaml"
+    node.write_text(block("node.yaml"))
+    backends = yaml.safe_load(block("llm-module.yaml"))["backends"]
+    for each in backends.values():
+        each["models"] = {name: model(**_named(row)) for name, row in each["models"].items()}
+    world = World(generation, backends, files={"router-overlay.lua": block("greybox/router-overlay.lua")})
+    assert world.load_error is None
+    outcome = world.ask()
+    (decision,) = [line for line in world.logs if line.get("message") == "greybox: decision"]
+    made = json.loads(llm_policy("commit", node, "--json").stdout)
+    assert decision["policy_id"] == made["policy"]["identity"]
+    options = ("--seed", decision["seed"], "--param", "temperature=0.7", "--param", "max_tokens=1000")
+    told = json.loads(llm_policy("verify-decision", "--record", node, *options).stdout)["decided"]
+    (asked,) = outcome.calls
+    assert told["first"]["provider_id"] == asked.provider == decision["provider"]
+    assert told["first"]["params"]["temperature"] == asked.prompt["temperature"]
+    assert told["first"]["params"]["seed"] == asked.prompt["seed"]
+
+
+def _named(row: dict[str, Any]) -> dict[str, Any]:
+    short = {"supports_json": "json", "supports_image": "image"}
+    return {short.get(name, name): value for name, value in row.items()}
 
 
 # The commands -----------------------------------------------------------------------------------------
