@@ -46,7 +46,7 @@ class Place:
         self.before = self.picture()
 
     def run(self, command: str, *more: str | Path) -> tuple[int, str]:
-        given = ["--yaml", self.yaml] if command == "install" else []
+        given: list[str | Path] = ["--yaml", self.yaml] if command == "install" else []
         line = [sys.executable, INSTALLER, command, "--into", self.directory, *given, *more]
         done = subprocess.run(line, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout + done.stderr
