@@ -61,3 +61,12 @@ def in_generation(backends: dict[str, Any], generation: str) -> dict[str, Any]:
         name: with_meta({**each, "models": {key: with_meta(row) for key, row in each["models"].items()}})
         for name, each in backends.items()
     }
+
+
+def with_nulls(value: Any) -> Any:
+    """Give plain data whose nulls are what v0.2 hands to Lua for them."""
+    if isinstance(value, dict):
+        return {key: with_nulls(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [with_nulls(each) for each in value]
+    return NULL if value is None else value

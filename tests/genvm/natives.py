@@ -63,7 +63,7 @@ class Natives:
         """Check the arguments of `exec_prompt_in_provider`."""
         session = self._world.session_of(ctx)
         _need(session is not None, "ctx: is not the session's own table")
-        req = _record(self._world.reader.read(req, "req", is_text=False), "req")
+        req = _record(self._world.byte_reader.read(req, "req"), "req")
         texts = {}
         for name in ("provider", "model", "format"):
             _need(isinstance(req.get(name), bytes), f"req.{name}: a string is wanted")

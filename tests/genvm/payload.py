@@ -24,40 +24,41 @@ class PayloadError(Exception):
 
 
 class Reader:
-    """Reads values of one Lua runtime."""
+    """Reads plain data of one Lua runtime: strings as text (or as bytes), numbers by their subtype."""
 
-    def __init__(self, lua: LuaRuntime) -> None:
+    def __init__(self, lua: LuaRuntime, *, is_text: bool = True, null: object = ...) -> None:
         self.identify: Any = lua.execute(_IDENTIFY)
+        self._is_text, self._null = is_text, null
 
-    def read(self, value: Any, path: str = "$", inside: tuple[int, ...] = (), *, is_text: bool = True) -> Any:
-        """Read plain data: strings as text (or as bytes), numbers by their subtype."""
+    def read(self, value: Any, path: str = "$", inside: tuple[int, ...] = ()) -> Any:
+        """Read a value; `null` is nothing where that is allowed."""
+        if value is self._null:
+            return None
         if isinstance(value, float) and not math.isfinite(value):
             raise PayloadError(f"{path}: {value} is no number of JSON")
         if value is None or isinstance(value, bool | int | float):
             return value
         if isinstance(value, bytes):
-            return decoded(value, path) if is_text else value
+            return decoded(value, path) if self._is_text else value
         if lua_type(value) != "table":
             raise PayloadError(f"{path}: a {lua_type(value) or 'userdata'} does not cross")
         own = self.identify(value)
         if own in inside:
             raise PayloadError(f"{path}: a cycle")
-        return self._read_table(dict(value.items()), path, (*inside, own), is_text=is_text)
+        return self._read_table(dict(value.items()), path, (*inside, own))
 
-    def _read_table(
-        self, entries: dict[Any, Any], path: str, inside: tuple[int, ...], *, is_text: bool
-    ) -> Any:
+    def _read_table(self, entries: dict[Any, Any], path: str, inside: tuple[int, ...]) -> Any:
         if entries and all(type(key) is int for key in entries):
             order = range(1, len(entries) + 1)
             if sorted(entries) != list(order):
                 raise PayloadError(f"{path}: an array with a hole")
-            return [self.read(entries[i], f"{path}[{i}]", inside, is_text=is_text) for i in order]
+            return [self.read(entries[i], f"{path}[{i}]", inside) for i in order]
         out = {}
         for key, value in entries.items():
             if not isinstance(key, bytes):
                 raise PayloadError(f"{path}: the key {key!r} is no string")
             name = decoded(key, path)
-            out[name] = self.read(value, f"{path}.{name}", inside, is_text=is_text)
+            out[name] = self.read(value, f"{path}.{name}", inside)
         return out
 
 

@@ -110,7 +110,7 @@ def test_text_is_answered_by_the_head_of_the_chain(make: Callable[..., World]) -
 
 
 def test_json_is_answered_by_who_can_and_passes_untouched(make: Callable[..., World]) -> None:
-    said = {"a": [1, 2, {"b": "ü"}], "c": 1.5}
+    said = {"a": [1, 2, {"b": "ü"}], "c": 1.5, "d": None}
     outcome = make(script=lambda _request: said).ask(response_format="json")
     assert (outcome.pairs, outcome.data, outcome.calls[0].format) == (["anna/fast"], said, "json")
 
@@ -164,6 +164,15 @@ def test_a_prompts_text_is_filtered_by_default(make: Callable[..., World]) -> No
 def test_what_is_consumed_is_an_integer(make: Callable[..., World], consumed: Any) -> None:
     outcome = make(consumed_gen=lambda _given: consumed).ask()
     assert outcome.error is None
+
+
+def test_a_prompt_without_a_list_of_images_is_text(make: Callable[..., World]) -> None:
+    assert make().ask(images=None).pairs == TEXT_CHAIN[:1]
+
+
+@pytest.mark.parametrize("backends", [{}, {"anna": backend({})}], ids=["none", "empty"])
+def test_a_node_without_models_says_so(make: Callable[..., World], backends: Any) -> None:
+    assert make(backends).ask().user_error.causes[0] == "NO_PROVIDER_FOR_PROMPT"
 
 
 # Failures ------------------------------------------------------------------------------------------------

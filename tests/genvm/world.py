@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lupa.lua53 import LuaRuntime, lua_type
 
-from .backends import NULL, TEMPLATES, in_generation
+from .backends import NULL, TEMPLATES, in_generation, with_nulls
 from .natives import ModuleKilledError, Natives
 from .payload import PayloadError, Reader, to_lua
 from .values import Answer, Failure, NativeError, NativeRaisedError, Opaque, Outcome, Rat, Request
@@ -153,6 +153,8 @@ class World:
             attribute_filter=_refuse,
         )
         self.reader = Reader(self.lua)
+        self.byte_reader = Reader(self.lua, is_text=False)
+        self._answers = Reader(self.lua, null=NULL)
         if random_state is not None:
             self.lua.eval(b"math.randomseed")(random_state)
         self.natives = Natives(self, seed_bytes)
@@ -342,8 +344,8 @@ class World:
 
     def _answer(self, request: Request, said: Answer) -> dict[str, Any]:
         data = said.data
-        if request.format == "json" and self.generation != "0.2":
-            data = json.dumps(data)
+        if request.format == "json":
+            data = with_nulls(data) if self.generation == "0.2" else json.dumps(data)
         consumed = said.consumed_gen if self.generation == "0.2" else self._rat(said.consumed_gen)
         if self._consumed_gen is not None:
             consumed = self._consumed_gen(consumed)
@@ -378,7 +380,8 @@ class World:
             return Outcome(calls=calls)
         if lua_type(answer) != "table":
             raise StrictError(f"the answer is no table but {answer!r}")
-        data, consumed = self.reader.read(answer[b"data"], "answer.data"), answer[b"consumed_gen"]
+        consumed = answer[b"consumed_gen"]
+        data = self._answers.read(answer[b"data"], "answer.data")
         shapes = {"text": str, "bool": bool, "json": dict if self.generation == "0.2" else str}
         if type(data) is not shapes[wanted]:
             raise StrictError(f"the answer's data for {wanted} is {data!r}")
