@@ -82,28 +82,28 @@ def _verify(identity: str, salt: str, commitment: str, *, as_json: bool) -> int:
 
 def policy_identity(host: Host, wanted: str | None) -> str:
     """Give the identity of a profile's effective policy, the envelope in it."""
-    core = host.config.core
-    name = wanted or default_profile(host)
-    if name not in (core.get("profiles") or {}):
-        raise UsageError(f"the config has no profile `{name}`")
+    name = profile_name(host, wanted)
     term = host.engine.profile_term(name)
     if term is None:
-        raise UsageError(f"`{name}` has no identity: it calls functions of this host")
-    found = Language(Vm()).identify(term, schema_of(core))
+        why = "it calls functions of this host, or waits for the chain of a contract"
+        raise UsageError(f"`{name}` has no identity: {why}")
+    found = Language(Vm()).identify(term, schema_of(host.config.core))
     if isinstance(found, Refusal):
         raise UsageError(f"{name}: {found.code} at {found.path}")
     return found.identity
 
 
-def default_profile(host: Host) -> str:
-    """Name the profile that a contract without one means."""
+def profile_name(host: Host, wanted: str | None) -> str:
+    """Name the profile that is wanted, or else the one that a contract without one means."""
     core = host.config.core
     names = sorted(core.get("profiles") or {})
     only = names[0] if len(names) == 1 else "default"
-    name: str = (core.get("defaults") or {}).get("profile") or only
-    if name not in names:
-        raise UsageError(f"which profile? the config has {', '.join(names) or 'none'}: say --profile NAME")
-    return name
+    name: str = wanted or (core.get("defaults") or {}).get("profile") or only
+    if name in names:
+        return name
+    if wanted is not None:
+        raise UsageError(f"the config has no profile `{wanted}`")
+    raise UsageError(f"which profile? the config has {', '.join(names) or 'none'}: say --profile NAME")
 
 
 def data_engine(host: Host, what: str) -> LuaEngine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from llm_policy_host.onchain.spread import spread
 from llm_policy_host.onchain.validators import BUCKET, Policy, Setting, scenarios, simulate, validators
 from llm_policy_host.wiring import Host
 
-from .commit import data_engine, default_profile
+from .commit import data_engine, profile_name
 from .output import OK, add_json, plain, print_json, table
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ def add(commands: Commands) -> None:
         parser.add_argument(
             option, action="append", default=[], metavar="PROVIDER", help=f"what if it {about}; or `all`"
         )
-    parser.add_argument("--temperature", type=float, default=0.7, metavar="X", help="of every request (0.7)")
+    parser.add_argument(
+        "--temperature", type=_finite, default=0.7, metavar="X", help="of every request (0.7)"
+    )
     parser.add_argument("--svg", metavar="FILE", help="write the plot here")
     add_json(parser)
     parser.set_defaults(do=do)
@@ -100,7 +103,7 @@ def _shares(shares: Mapping[str, float]) -> str:
 
 def _policy(path: Path, profile: str | None) -> Policy:
     host = Host.from_config(path)
-    return Policy(path.name, data_engine(host, str(path)), profile or default_profile(host))
+    return Policy(path.name, data_engine(host, str(path)), profile_name(host, profile))
 
 
 def _files(given: Sequence[str]) -> list[Path]:
@@ -138,3 +141,13 @@ def _percent(text: str) -> int:
     if not text.isdecimal() or int(text) > 100:
         raise argparse.ArgumentTypeError(f"`{text}` is no whole number from 0 to 100")
     return int(text)
+
+
+def _finite(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"`{text}` is no finite number")
+    return value

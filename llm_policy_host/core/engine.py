@@ -29,9 +29,9 @@ return face.start, face.succeed, face.fail, face.wake, face.rank, face.status, f
 
 _PROFILE_TERM = b"""
 local engine, name = ...
-local term = engine:profile_term(name)
-local is_term = type(term) == "table" and term.code == nil
-return is_term and require("llm_policy.language.encoding").value(term) or nil
+local policy = require("llm_policy.engine.policies").of_profile(engine, name)
+local is_data = policy and not policy.is_local
+return is_data and require("llm_policy.language.encoding").value(policy.term) or nil
 """
 
 _DUMP = b"""

@@ -598,7 +598,39 @@ def test_validators_reads_a_folder_and_writes_table_plot_and_json(config: Path, 
     for arguments in (
         (config, "-n", 1),
         (config, "--loss", "nobody"),
+        (config, "-p", "absent"),
+        (config, "--temperature", "nan"),
         (tmp_path / "none", "-n", 2),
         (config, "-t", 0),
     ):
         assert llm_policy("validators", *arguments).returncode in (1, 2)
+
+
+LOCAL = """
+local llm_policy = require("llm_policy")
+local F = llm_policy.dsl.F
+return {
+  providers = { a = { base_url = "x" } },
+  models = { m = { served_by = { { provider = "a" } } } },
+  profiles = { own = { filter = F.where(function() return true end) } },
+}
+"""
+
+
+@pytest.mark.parametrize("command", [("commit",), ("validators",), ("verify-decision", "--record")])
+def test_a_policy_with_functions_of_its_own_can_be_shown_to_nobody(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "own.lua"
+    path.write_text(LOCAL)
+    run = llm_policy(*command, path)
+    assert run.returncode == 2
+    assert "functions of this host" in run.stderr
+
+
+def test_hash_says_which_profile_has_no_identity(tmp_path: Path) -> None:
+    path = tmp_path / "own.lua"
+    path.write_text(LOCAL)
+    run = llm_policy("hash", path)
+    assert (run.returncode, run.stdout) == (0, "")
+    assert "own has no identity" in run.stderr
