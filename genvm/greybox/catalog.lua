@@ -9,6 +9,19 @@ local type, error = type, error
 -- What the engine wants to know of every provider and GenVM keeps to itself.
 local MANAGED = "managed-by-genvm"
 
+-- Where a call goes and who pays.
+local GENVMS_OWN = {
+  "api_kind",
+  "auth",
+  "auth_env",
+  "aws_region",
+  "base_url",
+  "discovery",
+  "discovery_id",
+  "provider",
+  "provider_model_id",
+}
+
 -- Fields that every greybox policy may name: where the operator's YAML places a model.
 local FIELDS = {
   greybox_image = { sort = "Num" },
@@ -103,9 +116,24 @@ local function model_entry(pair, overlay, fields)
   return own
 end
 
+--- Refuses what an overlay says about where calls go.
+local function check_keys(part, entries)
+  local names = tables.keys(entries)
+  for i = 1, #names do
+    for k = 1, #GENVMS_OWN do
+      if record(entries[names[i]])[GENVMS_OWN[k]] ~= nil then
+        local path = "router-overlay." .. part .. "." .. names[i] .. "." .. GENVMS_OWN[k]
+        error("greybox: " .. path .. ": is for GenVM's YAML to say", 0)
+      end
+    end
+  end
+end
+
 --- Refuses names of an overlay that GenVM does not know; disabled ones are known.
 local function check_names(overlay, providers)
   local known = {}
+  check_keys("providers", record(overlay.providers))
+  check_keys("models", record(overlay.models))
   local backends = tables.keys(providers)
   for b = 1, #backends do
     local models = tables.keys(record(record(providers[backends[b]]).models))

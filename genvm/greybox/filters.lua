@@ -4,12 +4,13 @@
 -- `{["Unsharpen.1"] = 2, ["Unsharpen.2"] = 3}`. Beside a filter of one number, `jitter` moves that
 -- number by up to so much, as the call's seed has it: `{GuassianNoise = 0.02, jitter = 0.01}`.
 
+local names = require("llm_policy.base.names")
 local natives = require("greybox.natives")
 local numbers = require("llm_policy.base.numbers")
 local random = require("llm_policy.base.random")
 local tables = require("llm_policy.base.tables")
 
-local type, find, sub, match, tonumber = type, string.find, string.sub, string.match, tonumber
+local type, find, sub, match, tonumber, error = type, string.find, string.sub, string.match, tonumber, error
 
 local IS_WHOLE = { JPEG = true }
 
@@ -85,4 +86,48 @@ local function images(base, given, directive)
   return out
 end
 
-return { text = text, images = images, TEXT_DEFAULT = TEXT_DEFAULT }
+-- Before a policy decides ---------------------------------------------------------------------------
+
+local KNOWN = {
+  filter_text = { "NFC", "NFKC", "NormalizeWS", "RmZeroWidth" },
+  filter_image = { "GuassianNoise", "JPEG", "Unsharpen", "jitter" },
+}
+
+local function check_name(name, operation)
+  if type(name) ~= "string" or not tables.set(KNOWN[operation])[name] then
+    local shown = type(name) == "string" and name or "a record"
+    local nearest = names.nearest(shown, KNOWN[operation])
+    local hint = nearest and ", did you mean `" .. nearest .. "`?" or ""
+    error("greybox: policy: " .. operation .. ": no filter `" .. shown .. "`" .. hint, 0)
+  end
+end
+
+--- The filters that an entry of a recipe names.
+local function check_entry(entry, operation)
+  if operation == "filter_text" or type(entry) ~= "table" then
+    return check_name(entry, operation)
+  end
+  local keys = tables.keys(entry)
+  for i = 1, #keys do
+    check_name(match(keys[i], "^[^.]*"), operation)
+  end
+end
+
+--- Refuses a term that names a filter which GenVM has not: it would fail every call.
+local check
+check = function(term)
+  local operation, recipe = term[1], term[2]
+  if KNOWN[operation] and type(recipe) == "table" then
+    for i = 1, #recipe do
+      check_entry(recipe[i], operation)
+    end
+    return
+  end
+  for i = 2, #term do
+    if type(term[i]) == "table" then
+      check(term[i])
+    end
+  end
+end
+
+return { check = check, text = text, images = images, TEXT_DEFAULT = TEXT_DEFAULT }

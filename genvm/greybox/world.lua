@@ -3,6 +3,7 @@
 
 local catalogs = require("greybox.catalog")
 local chains = require("greybox.chains")
+local filters = require("greybox.filters")
 local llm_policy = require("llm_policy")
 local tables = require("llm_policy.base.tables")
 
@@ -112,6 +113,14 @@ local function is_required(natives, overlay)
   return overlay.greybox_required == true or type(meta) == "table" and meta.greybox_required == true
 end
 
+--- Refuses a plan that no call could follow.
+local function check_plan(engine, plan)
+  if not engine.config.profiles[plan.profile] then
+    error("greybox: policy: no profile `" .. plan.profile .. "`", 0)
+  end
+  filters.check(engine:profile_term(plan.profile))
+end
+
 local function pairs_by_key(pairs_)
   local out = {}
   for i = 1, #pairs_ do
@@ -134,14 +143,13 @@ local function build(natives, overlay)
   end
   local plans, plan_profiles = plans_of(overlay.policy, chain)
   local config = config_of(overlay, pairs_, plan_profiles, chain)
-  local candidates = engine_of(config).catalog.candidates
-  if not config.profiles[plans.text.profile] then
-    error("greybox: policy: no profile `" .. plans.text.profile .. "`", 0)
-  end
+  local engine = engine_of(config)
+  check_plan(engine, plans.text)
+  check_plan(engine, plans.image)
   return {
     natives = natives,
     config = config,
-    candidates = candidates,
+    candidates = engine.catalog.candidates,
     pairs = pairs_by_key(pairs_),
     plans = plans,
   }
@@ -149,10 +157,10 @@ end
 
 --- An engine for one session. It has the config's policies and no catalog: each call brings its own
 --- candidates, those that GenVM allows for it.
-local function engine(world)
+local function session_engine(world)
   local config = tables.copy(world.config)
   config.models = nil
   return engine_of(config)
 end
 
-return { build = build, engine = engine }
+return { build = build, engine = session_engine }

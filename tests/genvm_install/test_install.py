@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml as yaml_reader
+from lupa.lua53 import LuaRuntime
 
 ROOT = Path(__file__).resolve().parents[2]
 INSTALLER = ROOT / "genvm" / "install.py"
@@ -92,6 +93,16 @@ def test_the_yaml_names_the_script_and_keeps_the_paths_behind_ours(tmp_path: Pat
     }
     for needed in ("dispatch.lua", "greybox/run.lua", "lua/llm_policy.lua", "lua/llm_policy/base/sha256.lua"):
         assert (place.directory / needed).is_file()
+
+
+def test_what_is_installed_loads_by_the_yamls_own_path(place: Place) -> None:
+    place.install()
+    settings = yaml_reader.safe_load(place.yaml.read_bytes())
+    lua = LuaRuntime(register_builtins=False)
+    lua.globals().package.path = settings["lua_path"]
+    lua.execute("__llm, __dflt = { providers = {} }, {}")
+    lua.globals().dofile(settings["lua_script_path"])
+    assert lua.eval("type(ExecPrompt) == 'function' and type(Teardown) == 'function'")
 
 
 def test_comments_and_other_lines_stay(place: Place) -> None:
