@@ -191,6 +191,7 @@ class Natives:
         return int.from_bytes(self.random_bytes(6), "big") / 2**48
 
     def monotonic_ms(self) -> int:
+        self._world.now_ms += self._world.tick_ms  # as if reading took that long
         return self._world.now_ms
 
     def json_parse(self, text: Any = None) -> Any:

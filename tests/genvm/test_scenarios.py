@@ -380,7 +380,7 @@ def test_seeds_are_equal_per_transaction_node_and_call(make: Callable[..., World
     for other in (
         {**NODE, "tx_id": "0x02"},
         {**NODE, "node_address": "0xac"},
-        {"node_address": "0xab0", "tx_id": "x01"},
+        {"node_address": "xab", "tx_id": "0x010"},
     ):
         assert not set(seeds(world, other)) & set(drawn)
 
@@ -541,9 +541,10 @@ def test_the_operators_plan_waits_and_asks_again(make: Callable[..., World]) -> 
     assert [round(seconds, 3) for seconds in world.sleeps] == [1.5, 0.25]
 
 
+@pytest.mark.parametrize("tick_ms", [0, 1, 2000])
 @pytest.mark.parametrize("latency_ms", [0, 10**7])
-def test_no_clock_makes_a_wait_that_kills(make: Callable[..., World], latency_ms: int) -> None:
-    world = make(PLAIN, first(*[Failure(429, latency_ms=latency_ms)] * 3), files=files())
+def test_no_clock_makes_a_wait_that_kills(make: Callable[..., World], latency_ms: int, tick_ms: int) -> None:
+    world = make(PLAIN, first(*[Failure(429, latency_ms=latency_ms)] * 3), files=files(), tick_ms=tick_ms)
     assert world.ask().error is None
     assert not world.is_killed
 

@@ -131,6 +131,7 @@ class World:
         random_state: int | None = None,
         remaining_gen: int = 10**6,
         compares_rat: bool = False,
+        tick_ms: int = 0,
         on_raise: Callable[[NativeError], object] | None = None,
     ) -> None:
         self.generation, self.script, self.log_fails = generation, script, log_fails
@@ -144,7 +145,7 @@ class World:
         self._sessions: dict[int, Session] = {}
         self._consumed_gen = consumed_gen
         self.remaining_gen, self._compares_rat = remaining_gen, compares_rat
-        self._on_raise = on_raise
+        self._on_raise, self.tick_ms = on_raise, tick_ms
         self.lua = LuaRuntime(
             encoding=None,
             unpack_returned_tuples=True,
