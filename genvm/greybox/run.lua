@@ -6,6 +6,9 @@ local catalogs = require("greybox.catalog")
 local filters = require("greybox.filters")
 local kinds = require("greybox.kinds")
 local natives = require("greybox.natives")
+local numbers = require("llm_policy.base.numbers")
+local pools = require("greybox.pool")
+local reports = require("greybox.report")
 local requests = require("greybox.request")
 local seeds = require("greybox.seeds")
 local sessions = require("greybox.session")
@@ -55,62 +58,6 @@ local function check_budget(world, remaining, consumed)
   end
 end
 
--- The pool ------------------------------------------------------------------------------------------
-
-local function has_images(prompt)
-  return type(prompt.images) == "table" and #prompt.images > 0
-end
-
---- What the pair itself says, for a GenVM without a selection of its own.
-local function is_able(pair, call)
-  return (call.format == "text" or pair.supports_json) and (not has_images(call.prompt) or pair.supports_image)
-end
-
---- Whether GenVM's selection has a pair; its tables are shared and only read.
-local function is_selected(selection, pair)
-  local provider = selection[pair.backend]
-  local models = type(provider) == "table" and provider.models
-  return type(models) == "table" and models[pair.model] ~= nil
-end
-
---- The candidates that GenVM allows for a call, in canonical order.
-local function pool(world, call)
-  local select = natives.optional(world.natives.lib, "select_providers_for")
-  local selection = select and select(call.prompt, call.format)
-  local out = {}
-  for i = 1, #world.candidates do
-    local candidate = world.candidates[i]
-    local pair = world.pairs[catalogs.key(candidate.provider_id, candidate.served_model_id)]
-    local is_allowed = type(selection) ~= "table" and is_able(pair, call) or selection and is_selected(selection, pair)
-    if is_allowed then
-      out[#out + 1] = candidate
-    end
-  end
-  return out
-end
-
-local function needs_of(call)
-  local out = {}
-  if has_images(call.prompt) then
-    out[#out + 1] = "vision"
-  end
-  if call.format == "json" then
-    out[#out + 1] = "json_mode"
-  end
-  return out
-end
-
-local function contract_of(call)
-  return {
-    profile = call.plan.profile,
-    requirements = { needs = call.needs },
-    extra_candidates = call.pool,
-    seed = call.seed,
-    temperature = call.prompt.temperature,
-    max_tokens = call.prompt.max_tokens,
-  }
-end
-
 -- Attempts ------------------------------------------------------------------------------------------
 
 --- Asks one provider. What is no failure of the call is raised again as it is.
@@ -146,6 +93,24 @@ local function attempt(world, call, wanted)
   return event, answer
 end
 
+-- The walk ------------------------------------------------------------------------------------------
+
+local function number(value)
+  return numbers.is_finite(value) and value or nil
+end
+
+--- What a call asks of the engine; no message is part of it.
+local function contract_of(call)
+  return {
+    profile = call.plan.profile,
+    requirements = { needs = call.needs },
+    extra_candidates = call.pool,
+    seed = call.seed,
+    temperature = number(call.prompt.temperature),
+    max_tokens = number(call.prompt.max_tokens),
+  }
+end
+
 --- Waits until a moment. INVARIANT: never negative, never not-a-number, which would kill the module.
 local function wait(world, call, until_ms)
   local sleep = natives.optional(world.natives.base, "sleep_seconds")
@@ -176,49 +141,10 @@ local function walk(world, call)
   return step.result, answer
 end
 
--- Reports -------------------------------------------------------------------------------------------
-
-local function is_primary(result)
-  local first, chosen = result.trace.ranked[1], result.chosen
-  return first ~= nil and first.provider_id == chosen.provider_id and first.model_family == chosen.model_family
-end
-
-local function attempts(trace)
-  local n = 0
-  for i = 1, #trace.decision_path do
-    n = n + (trace.decision_path[i].event == "attempted" and 1 or 0)
-  end
-  return n
-end
-
---- The decision as a validator may publish it: all that is needed to derive it again beside the
---- policy and the catalog, and neither of them.
-local function log_decision(world, call, result)
-  local chosen, trace = result.chosen or {}, result.trace
-  world.log("info", "decision", {
-    policy_id = trace.policy_id or "local",
-    policy_fingerprint = trace.policy_fingerprint,
-    profile = call.plan.profile,
-    call = call.number,
-    seed = call.seed,
-    format = call.format,
-    needs = concat(call.needs, ","),
-    candidates = #call.pool,
-    attempts = attempts(trace),
-    ok = result.ok,
-    error = result.error,
-    provider = chosen.provider_id,
-    model = chosen.served_model_id,
-  })
-end
+-- The end -------------------------------------------------------------------------------------------
 
 local function succeed(world, result, answer)
-  world.log("info", "success", {
-    provider = result.chosen.provider_id,
-    model = result.chosen.served_model_id,
-    is_primary = is_primary(result),
-    policy_id = result.trace.policy_id or "local",
-  })
+  reports.success(world, result)
   return answer
 end
 
@@ -226,18 +152,6 @@ local function fail(world, result)
   result.trace.policy_term = nil -- its identity says as much and reveals nothing
   local ctx = { trace = result.trace, refusal = result.refusal }
   return raise(world, { "NO_PROVIDER_FOR_PROMPT", result.error }, true, ctx)
-end
-
---- How many of the pool the coming plan can name.
-local function count(world, call)
-  if not call.plan.chain then
-    return #call.pool
-  end
-  local n = 0
-  for i = 1, #call.pool do
-    n = n + (call.plan.chain[catalogs.key(call.pool[i].provider_id, call.pool[i].model_family)] and 1 or 0)
-  end
-  return n
 end
 
 --- Serves one call.
@@ -259,11 +173,11 @@ local function serve(world, ctx, mapped, remaining, text_filters)
   if text_filters then
     demand_text(world, filters.text(world.natives.base, call.prompt.user_message, nil, text_filters))
   end
-  call.plan = has_images(call.prompt) and world.plans.image or world.plans.text
-  call.pool, call.needs = pool(world, call), needs_of(call)
-  world.log("info", "using " .. call.plan.label, { count = count(world, call), profile = call.plan.profile })
+  call.plan = pools.has_images(call.prompt) and world.plans.image or world.plans.text
+  call.pool, call.needs = pools.make(world, call), pools.needs_of(call)
+  world.log("info", "using " .. call.plan.label, { count = pools.count(call), profile = call.plan.profile })
   local result, answer = walk(world, call)
-  log_decision(world, call, result)
+  reports.decision(world, call, result)
   return result.ok and succeed(world, result, answer) or fail(world, result)
 end
 
