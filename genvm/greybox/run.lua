@@ -95,7 +95,7 @@ end
 
 -- The walk ------------------------------------------------------------------------------------------
 
-local function number(value)
+local function finite(value)
   return numbers.is_finite(value) and value or nil
 end
 
@@ -106,8 +106,8 @@ local function contract_of(call)
     requirements = { needs = call.needs },
     extra_candidates = call.pool,
     seed = call.seed,
-    temperature = number(call.prompt.temperature),
-    max_tokens = number(call.prompt.max_tokens),
+    temperature = finite(call.prompt.temperature),
+    max_tokens = finite(call.prompt.max_tokens),
   }
 end
 
