@@ -77,6 +77,7 @@ MISTAKES = {
     "a call in a sort": "table.sort({ 1, 2 }, function() ask(ctx, req) end)",
     "a guarded call in a sort": "pcall(table.sort, { 1, 2 }, function() ask(ctx, req) end)",
     "a call in a gsub": "string.gsub('a', 'a', function() ask(ctx, req) end)",
+    "a call in a require": "package.preload.m = function() ask(ctx, req) end require('m')",
     "a call in a coroutine": "coroutine.wrap(function() ask(ctx, req) end)()",
     "a number as a log's key": "lib.rs.log_json({ message = 'm', [3] = 1 })",
     "a function in a log": "lib.rs.log_json({ message = 'm', f = print })",
@@ -163,6 +164,23 @@ def test_functions_are_absent_by_generation(world: Callable[..., World], generat
 def test_what_genvm_does_not_open_is_not_there(world: Callable[..., World]) -> None:
     world("assert(debug == nil and utf8 == nil and os == nil and python == nil)").ask()
     assert "assert" not in str(world("assert(not pcall(require, 'debug'))").ask().error)
+
+
+def test_nothing_asynchronous_is_served_while_a_script_loads(tmp_path: Path) -> None:
+    path = tmp_path / "script.lua"
+    path.write_text("pcall(__dflt.sleep_seconds, 1)", "utf-8")
+    with pytest.raises(StrictError, match="nothing can yield"):
+        World("0.6", BACKENDS, path=path)
+
+
+def test_what_a_module_holds_is_seen(world: Callable[..., World]) -> None:
+    made = world(
+        "package.loaded.m = package.loaded.m or { n = 0 } package.loaded.m.n = package.loaded.m.n + 1"
+    )
+    made.ask()
+    held = made.executor.held()
+    made.ask()
+    assert held != made.executor.held()
 
 
 def test_two_sessions_interleave_at_their_calls_on_0_2(world: Callable[..., World]) -> None:

@@ -9,7 +9,8 @@ local create, resume, running, status = coroutine.create, coroutine.resume, coro
 local yield, isyieldable = coroutine.yield, coroutine.isyieldable
 local error, next, pcall, rawget, type, tostring = error, next, pcall, rawget, type, tostring
 local concat, remove, sort = table.concat, table.remove, table.sort
-local loadfile, random, setmetatable_of_userdata = loadfile, math.random, debug.setmetatable
+local loadfile, random = loadfile, math.random
+local getupvalue, setmetatable_of_userdata = debug.getupvalue, debug.setmetatable
 local globals = _G
 
 -- What the executor runs at this moment; only it may call an asynchronous native.
@@ -186,6 +187,52 @@ local function picture(value, inside)
   inside[value] = nil
   sort(rows)
   return "{" .. concat(rows, ";") .. "}"
+end
+
+local walk
+
+local function walk_table(value, seen, rows, where)
+  local names, values = {}, {}
+  for key, each in next, value do
+    local name = type(key) .. " " .. tostring(key)
+    names[#names + 1], values[name] = name, each
+  end
+  sort(names)
+  for i = 1, #names do
+    walk(values[names[i]], seen, rows, where .. "." .. names[i])
+  end
+end
+
+--- Everything that a value reaches through tables and upvalues.
+walk = function(value, seen, rows, where)
+  rows[#rows + 1] = where .. "=" .. tostring(value)
+  local kind = type(value)
+  if kind ~= "table" and kind ~= "function" or seen[value] then
+    return
+  end
+  seen[value] = true
+  if kind == "table" then
+    return walk_table(value, seen, rows, where)
+  end
+  local i, name, upvalue = 1, getupvalue(value, 1)
+  while name do
+    if name ~= "_ENV" then
+      walk(upvalue, seen, rows, where .. ":" .. name)
+    end
+    i = i + 1
+    name, upvalue = getupvalue(value, i)
+  end
+end
+
+--- All that the script's functions and the loaded modules hold, as text.
+function executor.held()
+  local seen, rows = { [globals] = true }, {}
+  local functions = { "ExecPrompt", "ExecPromptTemplate", "Setup", "Teardown" }
+  for i = 1, #functions do
+    walk(globals[functions[i]], seen, rows, functions[i])
+  end
+  walk(package.loaded, seen, rows, "loaded")
+  return concat(rows, "\n")
 end
 
 --- The tables that all sessions share.
