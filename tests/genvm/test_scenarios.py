@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .backends import backend, greybox, model
+from .backends import NULL, backend, greybox, model
 from .values import Answer, Failure, NativeError, Request
 from .world import FAKES, GENERATIONS, Generation, World, default_script, genvm_libraries
 
@@ -47,6 +47,32 @@ TEMPLATES: dict[str, tuple[dict[str, Any], str]] = {
         "t c i",
     ),
 }
+
+
+# The operator's own files: prices, and a policy that takes the cheapest.
+OVERLAY = """return { models = {
+  ["anna/large"] = { price_in = 9 }, ["anna/small"] = { price_in = 2 },
+  ["bert/large"] = { price_in = 4 }, ["bert/small"] = { price_in = 1 },
+} }"""
+POLICY = """
+local dsl = require("llm_policy").dsl
+local F, S, R, M, P = dsl.F, dsl.S, dsl.R, dsl.M, dsl.P
+return dsl.policy({
+  filter = F.meets_req(),
+  scorer = S.neg(S.normalize(S.field("price_in"))),
+  selector = R.argmax(),
+  mutate = %s,
+  failures = P.plan({
+    rate_limit = { action = "retry_same", attempts = 2, backoff_ms = { 1500, 250 } },
+    auth_error = { action = "abort" },
+    unknown = { action = "next_candidate" },
+  }),
+})
+"""
+
+
+def files(mutate: str = "M.id()") -> dict[str, str]:
+    return {"router-overlay.lua": OVERLAY, "greybox-policy.lua": POLICY % mutate}
 
 
 @pytest.fixture(params=GENERATIONS)
@@ -385,10 +411,20 @@ def test_seeds_are_equal_per_transaction_node_and_call(make: Callable[..., World
         assert not set(seeds(world, other)) & set(drawn)
 
 
-def test_seeds_without_a_transaction_come_from_random_bytes(make: Callable[..., World]) -> None:
-    drawn = seeds(make(seed_bytes=b"one"), {})
-    assert seeds(make(seed_bytes=b"one"), {}) == drawn
-    assert not set(seeds(make(seed_bytes=b"two"), {})) & set(drawn)
+NO_TRANSACTION: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "nulls": {"tx_id": NULL, "node_address": NULL},
+    "empty": {"tx_id": "", "node_address": ""},
+    "half": {"tx_id": "0x01"},
+}
+
+
+@pytest.mark.parametrize("host", NO_TRANSACTION)
+def test_seeds_without_a_transaction_come_from_random_bytes(make: Callable[..., World], host: str) -> None:
+    host_data = NO_TRANSACTION[host]
+    drawn = seeds(make(seed_bytes=b"one"), host_data)
+    assert seeds(make(seed_bytes=b"one"), host_data) == drawn
+    assert not set(seeds(make(seed_bytes=b"two"), host_data)) & set(drawn)
     assert all(type(seed) is int and 0 <= seed < SEED_LIMIT for seed in drawn)
 
 
@@ -441,16 +477,26 @@ def interleaved(
     return out
 
 
-@pytest.mark.parametrize("number", range(5))
-def test_interleaved_sessions_on_one_vm_see_what_they_see_alone(number: int) -> None:
+# Of the first session alone: who fails, under the chains and under a policy that waits.
+INTERLEAVED: dict[str, tuple[Any, int, dict[str, Any]]] = {
+    "chains": (CHAINS, 401, {}),
+    "a policy that waits": (PLAIN, 429, {"files": files()}),
+}
+
+
+@pytest.mark.parametrize("kind", INTERLEAVED)
+@pytest.mark.parametrize("number", range(4))
+def test_interleaved_sessions_on_one_vm_see_what_they_see_alone(kind: str, number: int) -> None:
+    backends, status, more = INTERLEAVED[kind]
+
     def script(request: Request) -> Any:
         fails = request.genvm_id == "0" and request.provider == "bert"
-        return Failure(401) if fails else Answer(f"{request.genvm_id} {request.pair}")
+        return Failure(status) if fails else Answer(f"{request.genvm_id} {request.pair}")
 
     hosts = [{"node_address": "0xab", "tx_id": f"0x{i}"} for i in range(3)]
-    at_once = interleaved(World("0.2", CHAINS, script=script), hosts, random.Random(number))  # noqa: S311 - see above
+    at_once = interleaved(World("0.2", backends, script=script, **more), hosts, random.Random(number))  # noqa: S311 - see above
     for i, host in enumerate(hosts):
-        alone = World("0.2", CHAINS, script=script)
+        alone = World("0.2", backends, script=script, **more)
         session = alone.open_session(str(i), host)
         outcomes = [alone.exec_prompt(session, {"prompt": f"prompt {i}"}) for _ in range(3)]
         seen = [(each.data, each.pairs, [call.prompt["seed"] for call in each.calls]) for each in outcomes]
@@ -505,30 +551,6 @@ def test_an_absent_native_is_done_without(make: Callable[..., World], absent: st
 
 # The operator's own policy -----------------------------------------------------------------------------------
 
-OVERLAY = """return { models = {
-  ["anna/large"] = { price_in = 9 }, ["anna/small"] = { price_in = 2 },
-  ["bert/large"] = { price_in = 4 }, ["bert/small"] = { price_in = 1 },
-} }"""
-POLICY = """
-local dsl = require("llm_policy").dsl
-local F, S, R, M, P = dsl.F, dsl.S, dsl.R, dsl.M, dsl.P
-return dsl.policy({
-  filter = F.meets_req(),
-  scorer = S.neg(S.normalize(S.field("price_in"))),
-  selector = R.argmax(),
-  mutate = %s,
-  failures = P.plan({
-    rate_limit = { action = "retry_same", attempts = 2, backoff_ms = { 1500, 250 } },
-    auth_error = { action = "abort" },
-    unknown = { action = "next_candidate" },
-  }),
-})
-"""
-
-
-def files(mutate: str = "M.id()") -> dict[str, str]:
-    return {"router-overlay.lua": OVERLAY, "greybox-policy.lua": POLICY % mutate}
-
 
 def test_the_operators_policy_ranks_by_the_operators_prices(make: Callable[..., World]) -> None:
     world = make(PLAIN, always(Failure(500)), files=files())
@@ -552,6 +574,11 @@ def test_no_clock_makes_a_wait_that_kills(make: Callable[..., World], latency_ms
 def test_an_abort_ends_the_call(make: Callable[..., World]) -> None:
     outcome = make(PLAIN, always(Failure(401)), files=files()).ask()
     assert (outcome.pairs, outcome.user_error.fatal) == (["bert/small"], True)
+
+
+def test_a_policy_that_says_nothing_of_the_seed_sends_it_too(make: Callable[..., World]) -> None:
+    asked, chained = (make(**more).ask().calls[0] for more in ({"backends": PLAIN, "files": files()}, {}))
+    assert asked.prompt["seed"] == chained.prompt["seed"]
 
 
 def test_parameters_change_as_the_policy_says(make: Callable[..., World]) -> None:
