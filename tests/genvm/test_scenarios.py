@@ -8,30 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .backends import NULL, backend, greybox, model
-from .values import Answer, Failure, NativeError, Request
-from .world import FAKES, GENERATIONS, Generation, World, default_script, genvm_libraries
+from .backends import backend, greybox
+from .scenario import CHAINS, IMAGE_CHAIN, PLAIN, PNG, TEXT_CHAIN, always, first
+from .values import Answer, Failure, NativeError
+from .world import Generation, World, genvm_libraries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-PNG = b"\x89PNG\xff\x00"
-SEED_LIMIT = 2**31 - 1
-
-# text chain: bert/fast, anna/fast, carl/wide; image chain: carl/eye, then carl/wide of the text chain
-CHAINS = {
-    "anna": backend(
-        {"fast": greybox(text=2, use_max_completion_tokens=True), "off": greybox(text=0, enabled=False)}
-    ),
-    "bert": backend({"fast": greybox(text=1, json=False), "idle": model()}),
-    "carl": backend({"wide": greybox(text=3, is_image=True), "eye": greybox(image=1, json=False)}),
-}
-TEXT_CHAIN = ["bert/fast", "anna/fast", "carl/wide"]
-IMAGE_CHAIN = ["carl/eye", "carl/wide"]
-PLAIN = {
-    "anna": backend({"large": model(image=True), "small": model()}),
-    "bert": backend({"large": model(json=False), "small": model()}),
-}
+    from collections.abc import Callable
 
 TEMPLATES: dict[str, tuple[dict[str, Any], str]] = {
     "EqComparative": (
@@ -49,74 +32,12 @@ TEMPLATES: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-# The operator's own files: prices, and a policy that takes the cheapest.
-OVERLAY = """return { models = {
-  ["anna/large"] = { price_in = 9 }, ["anna/small"] = { price_in = 2 },
-  ["bert/large"] = { price_in = 4 }, ["bert/small"] = { price_in = 1 },
-} }"""
-POLICY = """
-local dsl = require("llm_policy").dsl
-local F, S, R, M, P = dsl.F, dsl.S, dsl.R, dsl.M, dsl.P
-return dsl.policy({
-  filter = F.meets_req(),
-  scorer = S.neg(S.normalize(S.field("price_in"))),
-  selector = R.argmax(),
-  mutate = %s,
-  failures = P.plan({
-    rate_limit = { action = "retry_same", attempts = 2, backoff_ms = { 1500, 250 } },
-    auth_error = { action = "abort" },
-    unknown = { action = "next_candidate" },
-  }),
-})
-"""
-
-
-def files(mutate: str = "M.id()") -> dict[str, str]:
-    return {"router-overlay.lua": OVERLAY, "greybox-policy.lua": POLICY % mutate}
-
-
-@pytest.fixture(params=GENERATIONS)
-def generation(request: pytest.FixtureRequest) -> Generation:
-    given: Generation = request.param
-    return given
-
-
-# Ours, and GenVM's own where they are here.
-LIBRARIES = {"ours": FAKES} | ({"GenVM's own": own} if (own := genvm_libraries()) else {})
-
-
-@pytest.fixture(params=LIBRARIES)
-def make(request: pytest.FixtureRequest, generation: Generation) -> Callable[..., World]:
-    """Make loaded worlds of a generation, over our libraries and over GenVM's own where they are here."""
-    libraries = LIBRARIES[request.param]
-
-    def world(
-        backends: Any = CHAINS, script: Callable[[Request], Any] = default_script, **more: Any
-    ) -> World:
-        is_ours = libraries == FAKES
-        made = World(generation, backends, script=script, libraries=libraries, **{"shuffle": is_ours, **more})
-        assert made.load_error is None
-        return made
-
-    return world
-
-
-def always(failure: Failure) -> Callable[[Request], Any]:
-    return lambda _request: failure
-
-
-def first(*said: Any) -> Callable[[Request], Any]:
-    """Say these one after the other, then answer."""
-    left = list(said)
-    return lambda request: left.pop(0) if left else default_script(request)
-
-
 def lines(world: World, message: str) -> list[dict[str, Any]]:
     return [line for line in world.logs if line.get("message") == message]
 
 
 def test_genvms_own_libraries_are_tested_too() -> None:
-    if len(LIBRARIES) == 1:
+    if genvm_libraries() is None:
         pytest.skip("GENVM_LUA_DIR is not set: GenVM's own Lua libraries are not here")
 
 
@@ -380,129 +301,6 @@ def test_thirty_fresh_vms_have_one_order(make: Callable[..., World], backends: A
     assert len(policies) == 1
 
 
-# Sessions ------------------------------------------------------------------------------------------------
-
-
-def seeds(world: World, host_data: dict[str, Any], calls: int = 3) -> list[Any]:
-    with world.session(host_data=host_data) as session:
-        outcomes = [world.exec_prompt(session, {"prompt": "p"}) for _ in range(calls)]
-    return [outcome.calls[0].prompt["seed"] for outcome in outcomes]
-
-
-NODE = {"node_address": "0xab", "tx_id": "0x01"}
-
-
-def test_seeds_are_integers_distinct_per_call(make: Callable[..., World]) -> None:
-    drawn = seeds(make(), NODE, 20)
-    assert all(type(seed) is int and 0 <= seed < SEED_LIMIT for seed in drawn)
-    assert len(set(drawn)) == 20
-
-
-def test_seeds_are_equal_per_transaction_node_and_call(make: Callable[..., World]) -> None:
-    world = make(seed_bytes=b"one")
-    drawn = seeds(world, NODE)
-    assert seeds(world, NODE) == drawn
-    assert seeds(make(seed_bytes=b"two"), NODE) == drawn
-    for other in (
-        {**NODE, "tx_id": "0x02"},
-        {**NODE, "node_address": "0xac"},
-        {"node_address": "xab", "tx_id": "0x010"},
-    ):
-        assert not set(seeds(world, other)) & set(drawn)
-
-
-NO_TRANSACTION: dict[str, dict[str, Any]] = {
-    "nothing": {},
-    "nulls": {"tx_id": NULL, "node_address": NULL},
-    "empty": {"tx_id": "", "node_address": ""},
-    "half": {"tx_id": "0x01"},
-}
-
-
-@pytest.mark.parametrize("host", NO_TRANSACTION)
-def test_seeds_without_a_transaction_come_from_random_bytes(make: Callable[..., World], host: str) -> None:
-    host_data = NO_TRANSACTION[host]
-    drawn = seeds(make(seed_bytes=b"one"), host_data)
-    assert seeds(make(seed_bytes=b"one"), host_data) == drawn
-    assert not set(seeds(make(seed_bytes=b"two"), host_data)) & set(drawn)
-    assert all(type(seed) is int and 0 <= seed < SEED_LIMIT for seed in drawn)
-
-
-def test_every_node_asks_in_the_same_order(make: Callable[..., World]) -> None:
-    orders = set()
-    for i in range(8):
-        world = make(PLAIN, always(Failure(500)))
-        with world.session(host_data={**NODE, "node_address": f"0x{i}"}) as session:
-            orders.add(tuple(world.exec_prompt(session, {"prompt": "p"}).pairs))
-    assert len(orders) == 1
-
-
-@pytest.mark.parametrize("backends", [CHAINS, PLAIN], ids=["chains", "plain"])
-@pytest.mark.parametrize("status", [401, 402, 429, 503, None])
-def test_what_fails_in_one_session_is_asked_first_in_the_next(
-    make: Callable[..., World], backends: Any, status: int | None
-) -> None:
-    world = make(backends, always(Failure(status)))
-    expected = world.ask().pairs
-    with world.session() as session:
-        for _ in range(4):
-            world.exec_prompt(session, {"prompt": "p"})
-    world.script = default_script
-    assert world.ask().pairs == expected[:1]
-
-
-def test_a_session_left_open_says_nothing_to_the_next_on_0_2() -> None:
-    world = World("0.2", PLAIN, script=always(Failure(401)))
-    opened = world.open_session("1")
-    expected = world.exec_prompt(opened, {"prompt": "p"}).pairs
-    world.exec_prompt(opened, {"prompt": "p"})
-    assert world.exec_prompt(world.open_session("2"), {"prompt": "p"}).pairs == expected
-
-
-def interleaved(
-    world: World, hosts: Sequence[dict[str, Any]], chance: random.Random
-) -> list[list[tuple[Any, ...]]]:
-    """Run several sessions' calls at once, in a random order of their steps; what each session saw."""
-    sessions = [world.open_session(str(i), host) for i, host in enumerate(hosts)]
-    out: list[list[tuple[Any, ...]]] = [[] for _ in hosts]
-    tasks: list[Any] = [None] * len(hosts)
-    while any(len(each) < 3 for each in out):
-        i = chance.choice([i for i, each in enumerate(out) if len(each) < 3])
-        tasks[i] = tasks[i] or world.start(sessions[i], {"prompt": f"prompt {i}"})
-        if outcome := tasks[i].advance():
-            out[i].append((outcome.data, outcome.pairs, [call.prompt["seed"] for call in outcome.calls]))
-            assert {call.genvm_id for call in outcome.calls} == {str(i)}
-            assert {call.prompt["user_message"] for call in outcome.calls} == {f"prompt {i}"}
-            tasks[i] = None
-    return out
-
-
-# Of the first session alone: who fails, under the chains and under a policy that waits.
-INTERLEAVED: dict[str, tuple[Any, int, dict[str, Any]]] = {
-    "chains": (CHAINS, 401, {}),
-    "a policy that waits": (PLAIN, 429, {"files": files()}),
-}
-
-
-@pytest.mark.parametrize("kind", INTERLEAVED)
-@pytest.mark.parametrize("number", range(4))
-def test_interleaved_sessions_on_one_vm_see_what_they_see_alone(kind: str, number: int) -> None:
-    backends, status, more = INTERLEAVED[kind]
-
-    def script(request: Request) -> Any:
-        fails = request.genvm_id == "0" and request.provider == "bert"
-        return Failure(status) if fails else Answer(f"{request.genvm_id} {request.pair}")
-
-    hosts = [{"node_address": "0xab", "tx_id": f"0x{i}"} for i in range(3)]
-    at_once = interleaved(World("0.2", backends, script=script, **more), hosts, random.Random(number))  # noqa: S311 - see above
-    for i, host in enumerate(hosts):
-        alone = World("0.2", backends, script=script, **more)
-        session = alone.open_session(str(i), host)
-        outcomes = [alone.exec_prompt(session, {"prompt": f"prompt {i}"}) for _ in range(3)]
-        seen = [(each.data, each.pairs, [call.prompt["seed"] for call in each.calls]) for each in outcomes]
-        assert at_once[i] == seen
-
-
 # What is logged ------------------------------------------------------------------------------------------
 
 
@@ -547,71 +345,3 @@ def test_an_absent_native_is_done_without(make: Callable[..., World], absent: st
     world = make(script=first(Failure(429)), without=names)
     with world.session(host_data={}) as session:
         assert world.exec_prompt(session, {"prompt": "p"}).data == "text of anna/fast"
-
-
-# The operator's own policy -----------------------------------------------------------------------------------
-
-
-def test_the_operators_policy_ranks_by_the_operators_prices(make: Callable[..., World]) -> None:
-    world = make(PLAIN, always(Failure(500)), files=files())
-    assert world.ask().pairs == ["bert/small", "anna/small", "bert/large", "anna/large"]
-
-
-def test_the_operators_plan_waits_and_asks_again(make: Callable[..., World]) -> None:
-    world = make(PLAIN, first(Failure(429), Failure(429), Failure(429)), files=files())
-    assert world.ask().pairs == ["bert/small", "bert/small", "bert/small", "anna/small"]
-    assert [round(seconds, 3) for seconds in world.sleeps] == [1.5, 0.25]
-
-
-@pytest.mark.parametrize("tick_ms", [0, 1, 2000])
-@pytest.mark.parametrize("latency_ms", [0, 10**7])
-def test_no_clock_makes_a_wait_that_kills(make: Callable[..., World], latency_ms: int, tick_ms: int) -> None:
-    world = make(PLAIN, first(*[Failure(429, latency_ms=latency_ms)] * 3), files=files(), tick_ms=tick_ms)
-    assert world.ask().error is None
-    assert not world.is_killed
-
-
-def test_an_abort_ends_the_call(make: Callable[..., World]) -> None:
-    outcome = make(PLAIN, always(Failure(401)), files=files()).ask()
-    assert (outcome.pairs, outcome.user_error.fatal) == (["bert/small"], True)
-
-
-def test_a_policy_that_says_nothing_of_the_seed_sends_it_too(make: Callable[..., World]) -> None:
-    asked, chained = (make(**more).ask().calls[0] for more in ({"backends": PLAIN, "files": files()}, {}))
-    assert asked.prompt["seed"] == chained.prompt["seed"]
-
-
-def test_parameters_change_as_the_policy_says(make: Callable[..., World]) -> None:
-    mutate = 'M.pipe({ M.set_param("max_tokens", 64), M.set_param("temperature", 1) })'
-    prompt = make(PLAIN, files=files(mutate)).ask().calls[0].prompt
-    assert (prompt["max_tokens"], prompt["temperature"]) == (64, 1)
-
-
-def test_validators_diverge_by_mutation_and_repeat_by_seed(make: Callable[..., World]) -> None:
-    def temperatures(node: str) -> list[float]:
-        world = make(PLAIN, files=files('M.jitter("temperature", 0.3)'))
-        with world.session(host_data={**NODE, "node_address": node}) as session:
-            outcomes = [world.exec_prompt(session, {"prompt": "p"}) for _ in range(3)]
-        return [outcome.calls[0].prompt["temperature"] for outcome in outcomes]
-
-    assert temperatures("0x1") == temperatures("0x1")
-    assert not set(temperatures("0x1")) & set(temperatures("0x2"))
-    assert len(set(temperatures("0x1"))) == 3
-
-
-def test_directives_of_the_policy_are_applied(make: Callable[..., World]) -> None:
-    mutate = (
-        'M.pipe({ M.filter_text({ "NFC" }), M.filter_image({ { GuassianNoise = 0.02 }, { JPEG = 85 } }) })'
-    )
-    world = make(PLAIN, files=files(mutate))
-    outcome = world.ask("\ufb01ne  text", images=[PNG])
-    assert outcome.calls[0].prompt["user_message"] == "\ufb01ne  text"
-    assert world.image_filters == [[{"GuassianNoise": 0.02}, {"JPEG": 85}]]
-    assert outcome.calls[0].prompt["images"][0].startswith(PNG + b"|")
-
-
-@pytest.mark.parametrize(
-    "text", ["return { modles = {} }", "return 7", "error('no')", "return { policy = { 'poliy' } }"]
-)
-def test_a_wrong_overlay_fails_the_loading(generation: Generation, text: str) -> None:
-    assert World(generation, PLAIN, files={"router-overlay.lua": text}).load_error is not None

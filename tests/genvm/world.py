@@ -13,7 +13,6 @@ import shutil
 import tempfile
 import weakref
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,10 +21,11 @@ from lupa.lua53 import LuaRuntime, lua_type
 from .backends import NULL, TEMPLATES, in_generation, with_nulls
 from .natives import ModuleKilledError, Natives
 from .payload import PayloadError, Reader, to_lua
+from .task import Session, Task, as_tuple
 from .values import Answer, Failure, NativeError, NativeRaisedError, Opaque, Outcome, Rat, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKES = Path(__file__).parent / "fakes"
@@ -60,53 +60,9 @@ def genvm_libraries() -> Path | None:
     return found[0].parent if found else None
 
 
-@dataclass
-class Session:
-    """A contract's session: its identity, and the one table that is its ctx."""
-
-    genvm_id: str
-    ctx: Any
-
-
 def default_script(request: Request) -> Any:
     """Answer whatever is asked."""
     return {"text": f"text of {request.pair}", "json": {"from": request.pair}, "bool": True}[request.format]
-
-
-class Task:
-    """One call of a script's function, run step by step."""
-
-    def __init__(self, world: World, function: str, arguments: Sequence[Any], wanted: str | None) -> None:
-        self._world, self._wanted, self._reply = world, wanted, tuple(arguments)
-        self._id = world.executor.start(function.encode())
-        self._first_call = len(world.calls)
-        self.outcome: Outcome | None = None
-        self.calls: list[Request] = []
-
-    def advance(self) -> Outcome | None:
-        """Run up to the next asynchronous native, or the end."""
-        status, *rest = _as_tuple(self._world.executor.step(self._id, *self._reply))
-        if status == b"pending":
-            self._reply = self._world.served(self, *rest)
-            return None
-        first = rest[0] if rest else None
-        self._world.check()
-        if status == b"raised":
-            self.outcome = Outcome(error=self._world.raised(first), calls=self.calls)
-        else:
-            self.outcome = self._world.answered(first, self._wanted, self.calls)
-        self._world.check()
-        return self.outcome
-
-    def run(self) -> Outcome:
-        """Run to the end."""
-        while self.outcome is None:
-            self.advance()
-        return self.outcome
-
-
-def _as_tuple(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)
 
 
 class World:
@@ -173,7 +129,7 @@ class World:
             values["timeout"] = timeout
         self._open(absent, values)
         self._shared = self.executor.shared() if libraries == FAKES else None
-        status, *rest = _as_tuple(self.executor.load(str(path).encode()))
+        status, *rest = as_tuple(self.executor.load(str(path).encode()))
         self.load_error = self.raised(rest[0]) if status == b"raised" else None
         self.is_loaded = status == b"done"
         self.load_logs = list(self.logs)
