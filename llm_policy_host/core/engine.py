@@ -29,10 +29,17 @@ return face.start, face.succeed, face.fail, face.wake, face.rank, face.status, f
 
 _PROFILE_TERM = b"""
 local engine, name = ...
-local term = engine:profile_term(name)
-local is_term = type(term) == "table" and term.code == nil
-return is_term and require("llm_policy.language.encoding").value(term) or nil
+local policy = require("llm_policy.engine.policies").of_profile(engine, name)
+local is_data = policy and not policy.is_local
+return is_data and require("llm_policy.language.encoding").value(policy.term) or nil
 """
+
+_DUMP = b"""
+local engine = ...
+return require("llm_policy.language.encoding").value(engine:dump_state())
+"""
+
+_RESTORE = b"local engine, state = ... return engine:restore_state(state)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +104,16 @@ class LuaEngine:
         """Give the effective term of a profile in normal form; None where there is no such term."""
         term = self._vm.call(self._vm.load(_PROFILE_TERM), self._engine, name.encode())
         return None if term is None else read_text(term)
+
+    def dump_state(self) -> Plain:
+        """Give the health, prices and credits that the engine has learned, as plain data."""
+        return read_text(self._vm.call(self._vm.load(_DUMP), self._engine))
+
+    def restore_state(self, state: Plain) -> None:
+        """Take a dumped state in place of the engine's own."""
+        answer = self._vm.call(self._vm.load(_RESTORE), self._engine, self._vm.to_lua(state))
+        if isinstance(answer, tuple):
+            raise UsageError(f"the core refused a state: {decode(answer[1])}")
 
     def _step(self, answer: Any) -> Step:  # noqa: ANN401 - lupa has no types
         if len(answer) < 4:

@@ -1,0 +1,1 @@
+"""What a validator can show of its policy: commitments, decisions derived again, simulated validators."""

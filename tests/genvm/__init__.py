@@ -1,0 +1,1 @@
+"""The GenVM overlay over strict fakes of the Rust side (spec 4)."""
