@@ -2,5 +2,7 @@
 std = "lua51"
 max_line_length = 120
 unused_args = false
+files["genvm"] = { std = "lua53" }
+files["tests/genvm"] = { std = "lua53" }
 files["tests/lua"] = { std = "lua51+lua53" }
 files["lua/llm_policy.lua"] = { read_globals = { "host" } }

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from llm_policy_host.onchain.spread import Spread
+    from llm_policy_host.onchain.validators import Answering
 
     from .output import Commands
 
@@ -30,6 +31,13 @@ _ALL = "all"
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     parser = commands.add_parser("validators", help="simulate validators: how far their answers agree")
+    add_arguments(parser)
+    add_json(parser)
+    parser.set_defaults(do=do)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what a simulation is told."""
     parser.add_argument("configs", nargs="+", metavar="CONFIG", help="a config, or a folder of configs")
     parser.add_argument("-n", "--n", type=_positive, default=5, metavar="N", help="validators (default 5)")
     parser.add_argument(
@@ -48,11 +56,9 @@ def add(commands: Commands) -> None:
         "--temperature", type=_finite, default=0.7, metavar="X", help="of every request (0.7)"
     )
     parser.add_argument("--svg", metavar="FILE", help="write the plot here")
-    add_json(parser)
-    parser.set_defaults(do=do)
 
 
-def do(arguments: argparse.Namespace) -> int:
+def do(arguments: argparse.Namespace, answer_of: Answering | None = None) -> int:
     """Simulate."""
     if arguments.n < 2:
         raise UsageError("one validator agrees with nobody: --n is at least 2")
@@ -61,7 +67,7 @@ def do(arguments: argparse.Namespace) -> int:
     known = sorted(set().union(*(policy.providers for policy in policies)))
     plans = scenarios(_providers(arguments.loss, known), _providers(arguments.rate_limit, known))
     setting = Setting(arguments.transactions, arguments.seed, request={"temperature": arguments.temperature})
-    played = {plan.name: simulate(nodes, plan, setting) for plan in plans}
+    played = {plan.name: simulate(nodes, plan, setting, answer_of) for plan in plans}
     baseline = played[plans[0].name]
     spreads = [spread(name, rounds, baseline) for name, rounds in played.items()]
     if arguments.svg is not None:

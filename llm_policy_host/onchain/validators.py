@@ -8,14 +8,14 @@ both are the same. Consensus forgives more than that, so what agrees here is a l
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from llm_policy_host.values import NOTHING, Failure, Inputs, nothing
 
 from .seeds import call_seed, draw
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from llm_policy_host.core.engine import LuaEngine
 
@@ -83,6 +83,10 @@ class Answer:
         return None if self.family is None else (self.family, self.bucket)
 
 
+Answering: TypeAlias = "Callable[[Validator, str, Scenario, Setting], Answer]"
+"""How a node comes to its answer in a transaction."""
+
+
 @dataclass(frozen=True, slots=True)
 class Round:
     """One transaction: its leader, and the answers in the validators' order."""
@@ -112,12 +116,15 @@ def validators(policies: Sequence[Policy], count: int, seed: int, missing: float
     return made
 
 
-def simulate(nodes: Sequence[Validator], scenario: Scenario, setting: Setting) -> list[Round]:
-    """Let every node answer every transaction."""
+def simulate(
+    nodes: Sequence[Validator], scenario: Scenario, setting: Setting, answer_of: Answering | None = None
+) -> list[Round]:
+    """Let every node answer every transaction: by the engine, or as `answer_of` has it."""
+    answer_of = answer_of or answer
     rounds = []
     for place in range(setting.transactions):
         transaction = f"0x{draw(setting.seed, 'transaction', place):064x}"
-        answers = tuple(answer(node, transaction, scenario, setting) for node in nodes)
+        answers = tuple(answer_of(node, transaction, scenario, setting) for node in nodes)
         rounds.append(Round(draw(setting.seed, "leader", place) % len(nodes), answers))
     return rounds
 

@@ -13,17 +13,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 NPM = Path.home() / ".cache" / "llm-policy-ci" / "node_modules" / ".bin"
 
-PYTHON = ("llm_policy_host", "example_host", "tests")
+PYTHON = ("llm_policy_host", "example_host", "genvm", "tests")
 PYTHON_TOOLS = {
     "ruff": ("ruff", "check", "--no-cache", *PYTHON),
     "ruff format": ("ruff", "format", "--no-cache", "--check", *PYTHON),
     "mypy": ("mypy",),
     "import-linter": ("lint-imports", "--no-cache"),
-    "codespell": ("codespell", "README.md", "docs", "lua", "llm_policy_host", "example_host"),
+    "codespell": ("codespell", "README.md", "docs", "lua", "llm_policy_host", "example_host", "genvm"),
 }
 LUA_TOOLS = {
-    "luacheck": ("luacheck", "--no-color", "-q", "lua", "tests/lua"),
-    "stylua": ("stylua", "--check", "lua", "tests/lua"),
+    "luacheck": ("luacheck", "--no-color", "-q", "lua", "genvm", "tests/lua", "tests/genvm"),
+    "stylua": ("stylua", "--check", "lua", "genvm", "tests/lua", "tests/genvm"),
 }
 
 

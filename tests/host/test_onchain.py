@@ -38,6 +38,7 @@ from llm_policy_host.onchain.validators import (
 )
 from llm_policy_host.values import Failure, Inputs
 from tests.genvm.backends import backend, model
+from tests.genvm.validators import lua
 from tests.genvm.values import Failure as ProviderFailure
 from tests.genvm.world import GENERATIONS, World
 
@@ -401,15 +402,6 @@ PLANS = {
     "patient": {**CONFIG["retry_policies"]["patient"], "unknown": {"action": "disable_provider"}},
     "same": {"unknown": {"action": "next_provider_same_model"}},
 }
-
-
-def lua(value: Any) -> str:
-    """Write plain data as Lua."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"[{lua(key)}] = {lua(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "{" + ", ".join(map(lua, value)) + "}"
-    return json.dumps(value)
 
 
 def node_config(profile: dict[str, Any]) -> dict[str, Any]:
