@@ -24,7 +24,7 @@ def draw_svg(spreads: Sequence[Spread]) -> str:
     colours[NOBODY] = _OF_NOBODY
     legend_top = _TOP + _ROW * len(spreads) + 20
     height = legend_top + 18 * len(colours) + 10
-    size = f'width="{_LEFT + _WIDTH + 140}" height="{height}"'
+    size = f'width="{_LEFT + _WIDTH + 160}" height="{height}"'
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">',
         '<rect width="100%" height="100%" fill="white"/>',
