@@ -75,6 +75,9 @@ class Engine(Protocol):
     def wake(self, handle: object, now_ms: int) -> Step:
         """Take the next step after a wait."""
 
+    def abandon(self, handle: object, now_ms: int, kind: str) -> Step:
+        """End a run from outside: its deadline passed; no evidence against anyone."""
+
     def rank(self, contract: Plain, inputs: Inputs) -> Plain:
         """Plan without any effect: `{ordered, error, rejected, refusal}`."""
 

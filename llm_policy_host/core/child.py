@@ -169,6 +169,10 @@ class ChildEngine:
         """Take the next step after a wait."""
         return self._step("wake", _number(handle), now_ms)
 
+    def abandon(self, handle: object, now_ms: int, kind: str) -> Step:
+        """End a run from outside; nobody is to blame."""
+        return self._step("abandon", _number(handle), now_ms, kind)
+
     def rank(self, contract: Plain, inputs: Inputs) -> Plain:
         """Plan without any effect: `{ordered, error, rejected, refusal}`."""
         return self._child.ask("rank", _plain(contract), _inputs(inputs))

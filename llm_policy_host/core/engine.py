@@ -24,7 +24,7 @@ _NEW = b"local face, config, metrics = ... return face.new(config, metrics)"
 _OPEN = b"""
 local engine = ...
 local face = require("llm_policy.engine.boundary").open(engine)
-return face.start, face.succeed, face.fail, face.wake, face.rank, face.status, face.candidates()
+return face.start, face.succeed, face.fail, face.wake, face.abandon, face.rank, face.status, face.candidates()
 """
 
 _PROFILE_TERM = b"""
@@ -58,7 +58,9 @@ class LuaEngine:
     def __init__(self, vm: Vm, engine: object) -> None:
         self._vm = vm
         *functions, candidates = vm.call(vm.load(_OPEN), engine)
-        self._start, self._succeed, self._fail, self._wake, self._rank, self._status = functions
+        self._start, self._succeed, self._fail, self._wake, self._abandon, self._rank, self._status = (
+            functions
+        )
         self._engine = engine
         self.candidates: Sequence[Mapping[str, Any]] = read_text(candidates)
 
@@ -89,6 +91,10 @@ class LuaEngine:
     def wake(self, handle: object, now_ms: int) -> Step:
         """Take the next step after a wait."""
         return self._step(self._vm.call(self._wake, handle, now_ms))
+
+    def abandon(self, handle: object, now_ms: int, kind: str) -> Step:
+        """End a run from outside; nobody is to blame."""
+        return self._step(self._vm.call(self._abandon, handle, now_ms, kind.encode()))
 
     def rank(self, contract: Plain, inputs: Inputs) -> Plain:
         """Plan without any effect: `{ordered, error, rejected, refusal}`."""

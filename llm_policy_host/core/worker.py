@@ -72,6 +72,9 @@ class _Worker:
     def do_wake(self, handle: int, now_ms: int) -> Plain:
         return self._step(self._made.wake(self._handles[handle], now_ms))
 
+    def do_abandon(self, handle: int, now_ms: int, kind: str) -> Plain:
+        return self._step(self._made.abandon(self._handles[handle], now_ms, kind))
+
     def do_rank(self, contract: Plain, inputs: Plain) -> Plain:
         return self._made.rank(contract, Inputs(**inputs))
 

@@ -133,6 +133,7 @@ class Driver:
     def _miss_deadline(self, run: _Run) -> None:
         run.is_late = True
         run.failures.append(Failure("timeout", detail="the run's deadline passed"))
+        run.step = self._engine.abandon(run.step.handle, self._clock.now_ms(), "timeout")
 
     def _left_ms(self, run: _Run) -> int:
         return max(0, run.ends_at_ms - self._clock.now_ms())

@@ -49,6 +49,10 @@ class FakeEngine:
         assert isinstance(handle, int)
         return self._call(handle)
 
+    def abandon(self, handle: object, now_ms: int, kind: str) -> Step:
+        del now_ms
+        return Step("done", handle, result={"ok": False, "error": kind})
+
     def rank(self, contract: Plain, inputs: Inputs) -> Plain:
         self.contracts.append((contract, inputs))
         return {"ordered": [], "error": "no_candidates", "rejected": []}

@@ -60,13 +60,16 @@ local function open(engine)
     return cross(engine, runs.start(engine, contract, inputs))
   end
 
-  --- Nothing, and the refusal's text, for an event that the run does not take.
-  local function resume(handle, event, now_ms)
-    local step, refusal = runs.resume(engine, handle, event, { now_ms = now_ms })
+  --- Nothing, and the refusal's text, for what the run does not take.
+  local function crossed(step, refusal)
     if not step then
       return nil, encode(refusal)
     end
     return cross(engine, step)
+  end
+
+  local function resume(handle, event, now_ms)
+    return crossed(runs.resume(engine, handle, event, { now_ms = now_ms }))
   end
 
   function face.succeed(handle, now_ms)
@@ -80,6 +83,11 @@ local function open(engine)
 
   function face.wake(handle, now_ms)
     return resume(handle, { woke = true }, now_ms)
+  end
+
+  --- Ends a run from outside: its deadline passed, or its caller left.
+  function face.abandon(handle, now_ms, kind)
+    return crossed(runs.abandon(engine, handle, kind, { now_ms = now_ms }))
   end
 
   --- The catalog's candidates in canonical order, as text: what an index of a call step points to.

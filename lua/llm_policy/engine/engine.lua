@@ -102,6 +102,14 @@ function Engine:resume(handle, event, inputs)
   return step and self:completed(step), refusal
 end
 
+--- Ends a run from outside (its deadline passed, its caller left), with its trace; nobody is to blame.
+---@param kind string a failure kind, the result's error
+---@return table|nil step `done`
+---@return table|nil refusal
+function Engine:abandon(handle, kind, inputs)
+  return runs.abandon(self, handle, kind, inputs or {})
+end
+
 --- A step as the embedder gets it: a call with its whole request, a success with whom it was.
 function Engine:completed(step)
   local candidate, handle = step.candidate, step.state_handle

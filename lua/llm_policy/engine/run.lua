@@ -180,6 +180,15 @@ local function current(engine, handle)
   end
 end
 
+--- A run under way as an engine sees it, or nothing where it is of another catalog or policy.
+local function underway(engine, handle, inputs)
+  local policy, candidate = policies.of_handle(engine, handle), current(engine, handle)
+  if policy and candidate then
+    local now_ms = inputs.now_ms or handle.due_ms or handle.called_ms
+    return { engine = engine, handle = handle, policy = policy, candidate = candidate, now_ms = now_ms }
+  end
+end
+
 --- Takes what happened; the next step. A refused event changes nothing.
 local function resume(engine, handle, event, inputs)
   local name = event_name(event)
@@ -187,18 +196,32 @@ local function resume(engine, handle, event, inputs)
   if not transition then
     return refuse("the run does not take this event in this state")
   end
-  local policy, candidate = policies.of_handle(engine, handle), current(engine, handle)
-  if not policy or not candidate then
+  local run = underway(engine, handle, inputs)
+  if not run then
     return refuse("the run belongs to another catalog or policy")
   end
   if inputs.trace == "full" then
     handle.is_full = true
   end
-  local now_ms = inputs.now_ms or handle.due_ms or handle.called_ms
-  local run = { engine = engine, handle = handle, policy = policy, candidate = candidate, now_ms = now_ms }
   local step = transition(run, event)
   close_plan(run)
   return step
 end
 
-return { start = start, resume = resume }
+--- Ends a run from outside: its deadline passed, or its caller left. No evidence against anyone.
+---@param kind string the result's error
+local function abandon(engine, handle, kind, inputs)
+  if type(handle) ~= "table" or not TRANSITIONS[handle.state] or handle.state == "done" then
+    return refuse("the run is over")
+  end
+  local run = underway(engine, handle, inputs)
+  if not run then
+    return refuse("the run belongs to another catalog or policy")
+  end
+  if handle.state == "calling" then
+    note(run, trace.attempted(handle, run.candidate, run.now_ms - handle.called_ms, { kind = kind }))
+  end
+  return finish(run, false, kind)
+end
+
+return { start = start, resume = resume, abandon = abandon }

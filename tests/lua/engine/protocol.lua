@@ -38,6 +38,19 @@ local function runs(check)
   check("and so is a late failure", is_refused(engine, handle, { ok = false, error_kind = "timeout" }))
 end
 
+local function abandoned(check)
+  local engine = assert(face.new(CONFIG))
+  local step = engine:start({}, { now_ms = 0 })
+  local before = encoding.value(engine:dump_state())
+  local done = engine:abandon(step.state_handle, "timeout", { now_ms = 70 })
+  check("a run can be ended from outside", done.status == "done" and done.result.error == "timeout")
+  local entry = done.result.trace.decision_path[1]
+  check("its trace has the attempt that was cut", entry.error_kind == "timeout" and entry.latency_ms == 70)
+  check("nobody is to blame", encoding.value(engine:dump_state()) == before)
+  check("it is over then", is_refused(engine, step.state_handle, { ok = true }))
+  check("and ends once", engine:abandon(step.state_handle, "timeout") == nil)
+end
+
 local function strangers(check)
   local engine = assert(face.new(CONFIG))
   check("a handle that is none is refused", engine:resume({}, { ok = true }) == nil)
@@ -86,6 +99,7 @@ end
 
 return function(check)
   runs(check)
+  abandoned(check)
   strangers(check)
   ranking(check)
   states(check)
