@@ -5,9 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-    from .values import Call, Credential, Failure, Inputs, Missing, Plain, Response, Secret, Step, StreamChunk
+    from .values import (
+        Call,
+        Cost,
+        Credential,
+        Failure,
+        HttpAnswer,
+        Inputs,
+        Missing,
+        Plain,
+        Response,
+        Secret,
+        Step,
+        StreamChunk,
+    )
 
 
 class Timer(Protocol):
@@ -36,11 +49,23 @@ class Provider(Protocol):
     async def send(self, call: Call, credential: Credential) -> Response | Failure:
         """Answer a call at once."""
 
-    def stream(self, call: Call, credential: Credential) -> AsyncIterator[StreamChunk | Failure]:
-        """Answer a call in pieces; a failure is the last thing it yields."""
+    def stream(self, call: Call, credential: Credential) -> AsyncIterator[Sequence[StreamChunk] | Failure]:
+        """Answer a call in pieces: each item holds what arrived together; a failure is the last one."""
+
+    def unsaid(self, call: Call) -> Sequence[str]:
+        """Name the parameters and passthrough fields of a call that this dialect has no words for."""
 
     async def close(self) -> None:
         """Give back what it holds."""
+
+
+class Fetcher(Protocol):
+    """HTTP off the hot path: feeds, device flows, refreshes. A broken wire is an `OSError`."""
+
+    async def fetch(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> HttpAnswer:
+        """Give the whole answer, whatever its status."""
 
 
 class SecretSource(Protocol):
@@ -55,6 +80,16 @@ class Authenticator(Protocol):
 
     async def credential(self, provider_id: str) -> Credential | Failure:
         """Give what the adapter needs; a failure when the secret cannot be had."""
+
+    def refused(self, provider_id: str, credential: Credential) -> None:
+        """Take note that the provider did not accept a credential: the next one is fetched anew."""
+
+
+class Pricer(Protocol):
+    """What an answer cost."""
+
+    def cost(self, response: Response, chosen: Mapping[str, Any], api_kind: str) -> Cost:
+        """Price an answer of a chosen route; what is not known is said to be unknown."""
 
 
 class Engine(Protocol):

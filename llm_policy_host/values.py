@@ -65,6 +65,15 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """A whole answer over HTTP; header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Missing:
     """A secret that cannot be had, and why in words that hold nothing of it."""
 
@@ -73,18 +82,38 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a provider adapter needs to identify itself; no secret means none is needed."""
+    """What a provider adapter needs to identify itself; no secret means none is needed.
+
+    `extras` holds what some dialects need beside it (a secret id, a session token, an account);
+    `account` names whose subscription it is, where a provider has several.
+    """
 
     secret: Secret | None = None
+    account: str | None = None
+    extras: Mapping[str, str | Secret] = field(default_factory=nothing, repr=False)
+
+
+Kind = Literal["chat", "completion", "embeddings"]
+"""What is asked of a model: an answer to messages, a text's continuation, or vectors."""
+
+Dialect = Literal["openai", "openai_responses", "anthropic", "google", "bedrock", "ollama"]
+"""Whose words a body or an event is in: `openai` is chat completions and its relatives."""
+
+CostBasis = Literal["reported", "computed", "estimated", "subscription", "unknown"]
+"""How a cost is known (spec 3.3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
     """What a caller asks for: the messages, and the policy that chooses who answers.
 
-    Messages never reach the core; it sees the contract's shape (spec 2.3). `params` are
-    the sampling parameters a policy may change; `passthrough` is given to the provider
-    as it is, unseen by any policy.
+    Messages, tools and the response format are in the words of OpenAI's chat completions, the
+    one form that every adapter can translate. They never reach the core; it sees the contract's
+    shape (spec 2.3). `params` are the sampling parameters a policy may change. `passthrough` is
+    what the caller wrote besides, in the words of `dialect`: a provider of that dialect gets it
+    as it is, unseen by any policy; for any other it is dropped, and the result says so. In the
+    dialects `anthropic` and `openai_responses` it is the caller's whole body, messages included,
+    so that nothing of it is lost on the way to a provider of the same dialect.
     """
 
     messages: Sequence[Mapping[str, Any]] = ()
@@ -97,6 +126,10 @@ class Contract:
     response_format: Mapping[str, Any] | None = None
     params: Mapping[str, Any] = field(default_factory=nothing)
     passthrough: Mapping[str, Any] = field(default_factory=nothing)
+    dialect: Dialect = "openai"
+    kind: Kind = "chat"
+    embed: Sequence[Any] = ()
+    auth_override: Mapping[str, Secret] = field(default_factory=nothing, repr=False)
     scope: str | None = None
     seed: int | None = None
     chain: Sequence[Mapping[str, str]] | None = None
@@ -144,7 +177,11 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A provider's whole answer. Absent usage is unknown, not zero."""
+    """A provider's whole answer. Absent usage is unknown, not zero.
+
+    `raw` is the provider's own body in the words of `dialect`; `cost_usd` is what the provider
+    itself reported to have charged.
+    """
 
     text: str = ""
     reasoning: str = ""
@@ -153,12 +190,16 @@ class Response:
     finish_reason: str | None = None
     model: str | None = None
     usage: Usage | None = None
+    embeddings: tuple[Sequence[float] | str, ...] = field(default=(), repr=False)
+    cost_usd: float | None = None
     raw: Mapping[str, Any] = field(default_factory=nothing, repr=False)
+    dialect: Dialect | None = None
 
     @property
     def is_empty(self) -> bool:
-        """Whether it holds nothing: no text, tool call, refusal or length stop."""
-        return not (self.text or self.tool_calls or self.refusal or self.finish_reason == "length")
+        """Whether it holds nothing: no text, tool call, refusal, vector or length stop."""
+        has_answer = self.text or self.tool_calls or self.refusal or self.embeddings
+        return not (has_answer or self.finish_reason == "length")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +227,8 @@ class StreamChunk:
     """A piece of a streamed answer.
 
     The last chunk of a stream carries `result`. A failure after the first content is
-    in-band: `error` is set and `finish_reason` is `error`.
+    in-band: `error` is set and `finish_reason` is `error`. `raw` is the provider's own event in
+    the words of `dialect`, also one that adds nothing else here.
     """
 
     text: str = ""
@@ -196,6 +238,9 @@ class StreamChunk:
     finish_reason: str | None = None
     model: str | None = None
     usage: Usage | None = None
+    cost_usd: float | None = None
+    raw: Mapping[str, Any] | None = field(default=None, repr=False)
+    dialect: Dialect | None = None
     error: Failure | None = None
     result: Result | None = None
 
@@ -231,6 +276,11 @@ class Call:
     tools: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     response_format: Mapping[str, Any] | None = None
     passthrough: Mapping[str, Any] = field(default_factory=nothing, repr=False)
+    dialect: Dialect = "openai"
+    kind: Kind = "chat"
+    embed: Sequence[Any] = field(default=(), repr=False)
+    region: str | None = None
+    offer: Mapping[str, Any] = field(default_factory=nothing)
     timeouts: Timeouts = Timeouts()
 
 
@@ -307,6 +357,42 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """What a run cost, and how that is known; `usd` is None where it is not."""
+
+    usd: float | None = None
+    basis: CostBasis = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A parameter that reached a provider otherwise than its caller gave it; `to` None is dropped."""
+
+    attempt: int
+    name: str
+    to: str | float | bool | None = None
+    why: Literal["policy", "dialect"] = "policy"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What one attempt told about its route, for those who measure (spec 3.3).
+
+    `kind` is the failure's, None after an answer, `cancelled` where the caller left.
+    """
+
+    provider_id: str
+    model_family: str
+    served_by: str | None
+    started_ms: int
+    ended_ms: int
+    ttft_ms: int | None = None
+    output_tokens: int | None = None
+    kind: str | None = None
+    is_stream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """How a run ended. `failures` holds every misfortune on the way, in order."""
 
@@ -317,4 +403,6 @@ class Result:
     chosen: Mapping[str, Any] | None = None
     trace: Trace = Trace()
     failures: tuple[Failure, ...] = ()
+    changes: tuple[Change, ...] = ()
+    cost: Cost = Cost()
     seed: int | None = None

@@ -24,16 +24,26 @@ class Settings:
     trace: str = "used"
     credits: Mapping[str, float] = field(default_factory=dict)
     scripts: Mapping[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    lanes: Mapping[str, Any] = field(default_factory=dict)
+    keys: Mapping[str, Any] = field(default_factory=dict)
+    sources: Mapping[str, Any] = field(default_factory=dict)
+    gateway: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A row of the table of settings: its key under `host`, what it accepts, what it means."""
+    """A row of the table of settings: its key under `host`, what it accepts, what it means.
+
+    `parts` are the keys of a record; `is_each` says that it is a record of such records, by name.
+    """
 
     key: str
     accepts: str
     is_good: Callable[[Any], bool]
     about: str
+    parts: tuple[Setting, ...] = ()
+    is_each: bool = False
 
 
 def _is_duration(value: Any) -> bool:  # noqa: ANN401 - any plain value
@@ -105,16 +115,45 @@ def read_settings(document: Document, runtimes: Iterable[str]) -> Settings:
 
 
 def _read_setting(document: Document, key: str, value: Any, good: dict[str, Any]) -> None:  # noqa: ANN401
-    known = {setting.key: setting for setting in SETTINGS}
+    _read_part(document, ("host",), {setting.key: setting for setting in SETTINGS}, (key, value), good)
+
+
+def _read_part(
+    document: Document, at: At, known: Mapping[str, Setting], item: tuple[str, Any], good: dict[str, Any]
+) -> None:
+    """Check one key of a record; what is good of it goes to `good`."""
+    key, value = item
     setting = known.get(key)
     if setting is None:
-        document.report(("host", key), f"unknown key `{key}`", near=nearest(key, known), key=True)
+        document.report((*at, key), f"unknown key `{key}`", near=nearest(key, known), key=True)
     elif value is None:
         return
-    elif setting.is_good(value):
-        good[key] = value
+    elif not setting.is_good(value):
+        document.report((*at, key), f"must be {setting.accepts}")
+    elif setting.parts and setting.is_each:
+        good[key] = {
+            name: _read_parts(document, (*at, key, name), setting, part) for name, part in value.items()
+        }
+    elif setting.parts:
+        good[key] = _read_parts(document, (*at, key), setting, value)
     else:
-        document.report(("host", key), f"must be {setting.accepts}")
+        good[key] = value
+
+
+def _read_parts(document: Document, at: At, setting: Setting, value: Any) -> dict[str, Any]:  # noqa: ANN401
+    good: dict[str, Any] = {}
+    if not isinstance(value, dict):
+        document.report(at, "must be a record")
+        return good
+    known = {part.key: part for part in setting.parts}
+    for item in value.items():
+        _read_part(document, at, known, item, good)
+    return good
+
+
+def is_record(value: Any) -> bool:  # noqa: ANN401 - any plain value
+    """Whether a setting is a record with text keys."""
+    return isinstance(value, dict) and all(isinstance(key, str) for key in value)
 
 
 def read_auths(document: Document) -> dict[str, dict[str, Any]]:

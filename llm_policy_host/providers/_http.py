@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import socket
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx
+
+from llm_policy_host.values import HttpAnswer
 
 from ._failure import TransportError, of_exception
 
@@ -22,15 +23,6 @@ MAX_BODY_BYTES = 32 * 1024 * 1024
 """An answer beyond this is refused (spec 3.6 bounds requests alike)."""
 
 _NODELAY = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
-
-
-@dataclass(frozen=True, slots=True)
-class HttpAnswer:
-    """A whole answer; header names are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class HttpStream:
@@ -92,6 +84,16 @@ class HttpClient:
         """Send a JSON body and give the whole answer."""
         async with self.post(url, headers, body) as stream:
             return HttpAnswer(stream.status, stream.headers, await stream.read())
+
+    async def fetch(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> HttpAnswer:
+        """Give a whole answer, off the hot path; a broken wire is an `OSError` without its text."""
+        try:
+            response = await self._client.request(method, url, headers=dict(headers), content=body)
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            raise OSError(type(error).__name__) from None
+        return HttpAnswer(response.status_code, response.headers, response.content)
 
     async def close(self) -> None:
         """Close every connection."""

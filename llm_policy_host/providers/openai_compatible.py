@@ -11,7 +11,7 @@ from ._failure import TransportError, of_answer, of_error
 from ._sse import SseParser
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from llm_policy_host.ports import Clock, Provider
     from llm_policy_host.values import Call, Credential
@@ -42,7 +42,9 @@ class OpenAICompatible:
             return of_answer(answer.status, answer.headers, answer.body, self._clock.now_ms())
         return self._read_whole(answer.body, answer.headers)
 
-    async def stream(self, call: Call, credential: Credential) -> AsyncIterator[StreamChunk | Failure]:
+    async def stream(
+        self, call: Call, credential: Credential
+    ) -> AsyncIterator[Sequence[StreamChunk] | Failure]:
         """Answer a call in pieces; a failure is the last thing it yields."""
         try:
             async with self._http.post(_url(call), _headers(credential), _body(call, stream=True)) as stream:
@@ -51,21 +53,28 @@ class OpenAICompatible:
         except TransportError as error:
             yield error.failure
 
+    def unsaid(self, call: Call) -> Sequence[str]:
+        """Name what this dialect has no words for: another dialect's own fields."""
+        return () if call.dialect == "openai" else tuple(call.passthrough)
+
     async def close(self) -> None:
         """Give back what it holds: nothing, the connections are the wiring's."""
 
-    async def _read_stream(self, stream: HttpStream) -> AsyncIterator[StreamChunk | Failure]:
+    async def _read_stream(self, stream: HttpStream) -> AsyncIterator[Sequence[StreamChunk] | Failure]:
         if stream.status != 200:
             yield of_answer(stream.status, stream.headers, await stream.read(), self._clock.now_ms())
             return
         if "json" in stream.headers.get("content-type", ""):
             whole = self._read_whole(await stream.read(), stream.headers)
-            yield whole if isinstance(whole, Failure) else _as_chunk(whole)
+            yield whole if isinstance(whole, Failure) else (_as_chunk(whole),)
             return
         reader = _StreamReader(stream.headers, self._clock.now_ms())
         async for piece in stream.pieces():
-            for item in reader.feed(piece):
-                yield item
+            chunks, failure = reader.feed(piece)
+            if chunks:
+                yield chunks
+            if failure is not None:
+                yield failure
             if reader.is_done:
                 break
         ending = reader.finish()
@@ -103,17 +112,19 @@ class _StreamReader:
         """Whether nothing that follows can matter."""
         return self._saw_done or self._has_failed
 
-    def feed(self, piece: bytes) -> Iterator[StreamChunk | Failure]:
-        """Give what the next bytes complete."""
+    def feed(self, piece: bytes) -> tuple[list[StreamChunk], Failure | None]:
+        """Give the chunks that the next bytes complete, and the failure that ended them."""
+        chunks: list[StreamChunk] = []
         for event in self._sse.feed(piece):
-            if self.is_done:
-                return
             if event.data.strip() == "[DONE]":
                 self._saw_done = True
-                return
+                break
             item = self._item(event.data)
+            if isinstance(item, Failure):
+                return chunks, item
             if item is not None:
-                yield item
+                chunks.append(item)
+        return chunks, None
 
     def finish(self) -> Failure | None:
         """Say what is wrong with a stream that ended now, if anything."""

@@ -77,7 +77,9 @@ class Scripted:
         response = _response(turn, call)
         return Failure("empty_completion") if response.is_empty else response
 
-    async def stream(self, call: Call, credential: Credential) -> AsyncIterator[StreamChunk | Failure]:
+    async def stream(
+        self, call: Call, credential: Credential
+    ) -> AsyncIterator[Sequence[StreamChunk] | Failure]:
         """Answer a call in pieces, cut short where the script says so."""
         whole = await self.send(call, credential)
         if isinstance(whole, Failure):
@@ -91,8 +93,13 @@ class Scripted:
                 return
             if index:
                 await self._clock.sleep_ms(turn.get("gap_ms", 0))
-            yield StreamChunk(text=piece)
-        yield _ending(whole)
+            yield (StreamChunk(text=piece),)
+        yield (_ending(whole),)
+
+    def unsaid(self, call: Call) -> Sequence[str]:
+        """Name what it has no words for: nothing, it takes whatever comes."""
+        del call
+        return ()
 
     async def close(self) -> None:
         """Give back what it holds: nothing."""

@@ -15,7 +15,9 @@ from . import meanings
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from llm_policy_host.config.settings import Setting
 
 LUA = Path(__file__).resolve().parents[2] / "lua"
 
@@ -169,8 +171,15 @@ def _default(value: bool | float | None) -> str:  # noqa: FBT001 - a value of Lu
 
 def setting_table() -> str:
     """Give the host's settings."""
-    rows = ((f"`host.{setting.key}`", setting.accepts, setting.about) for setting in SETTINGS)
-    return _table(("key", "takes", "meaning"), rows)
+    return _table(("key", "takes", "meaning"), _setting_rows("host", SETTINGS))
+
+
+def _setting_rows(under: str, settings: Iterable[Setting]) -> Iterator[tuple[str, str, str]]:
+    """Give a row for each setting and, below a record, for each of its parts."""
+    for setting in settings:
+        key = f"{under}.{setting.key}"
+        yield f"`{key}`", setting.accepts, setting.about
+        yield from _setting_rows(f"{key}.NAME" if setting.is_each else key, setting.parts)
 
 
 def runtime_table() -> str:

@@ -1,0 +1,1 @@
+"""Marketplaces: offers from sources polled in the background, and what routes were measured to do."""
