@@ -1,0 +1,67 @@
+"""What an API must offer to stand on the gateway: from body to contract, from result to body."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llm_policy_host.values import Contract, Result, StreamChunk
+
+    from .errors import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose key a request came with: its profiles (None is all) and what else it may."""
+
+    name: str
+    profiles: frozenset[str] | None = None
+    may: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request besides its body. `model` is as the caller wrote it; `profile` is of the path."""
+
+    request_id: str
+    created: int
+    model: str = ""
+    profile: str | None = None
+    caller: Caller | None = None
+    is_stream: bool = False
+    wants_metadata: bool = False
+
+
+class Encoder(Protocol):
+    """Words one stream as server-sent events."""
+
+    def chunks(self, batch: Sequence[StreamChunk]) -> bytes:
+        """Give the events of some pieces; there may be none."""
+
+    def end(self, result: Result) -> bytes:
+        """Give the events that end an answer."""
+
+    def error(self, problem: Problem, result: Result) -> bytes:
+        """Give the events that end a broken answer: a typed error, then the dialect's own end."""
+
+
+class Skin(Protocol):
+    """One API."""
+
+    path: str
+    """Where it stands, below `/v1`."""
+
+    def read(self, body: dict[str, Any], asked: Asked) -> Contract:
+        """Make a contract of a body; `RefusedError` names what is wrong with it."""
+
+    def whole(self, result: Result, asked: Asked) -> dict[str, Any]:
+        """Give the body of a whole answer."""
+
+    def encoder(self, asked: Asked) -> Encoder:
+        """Give an encoder for one stream."""
+
+    def error(self, problem: Problem) -> dict[str, Any]:
+        """Give the body of an error."""
