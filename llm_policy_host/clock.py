@@ -28,6 +28,10 @@ class SystemClock:
         """Give milliseconds since 1970."""
         return (self._origin_ns + time.monotonic_ns()) // 1_000_000
 
+    def elapsed_ms(self) -> float:
+        """Give finer milliseconds from an origin of its own."""
+        return time.monotonic_ns() / 1_000_000
+
     async def sleep_ms(self, ms: float) -> None:
         """Return after `ms` milliseconds."""
         await asyncio.sleep(max(0.0, ms) / 1000)
@@ -66,6 +70,10 @@ class VirtualClock:
     def now_ms(self) -> int:
         """Give the virtual time."""
         return int(self._now_ms)
+
+    def elapsed_ms(self) -> float:
+        """Give the virtual time with its fractions."""
+        return self._now_ms
 
     def advance(self, ms: float) -> None:
         """Let time pass; what falls due runs at the loop's next pass."""

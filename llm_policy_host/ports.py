@@ -36,6 +36,9 @@ class Clock(Protocol):
     def now_ms(self) -> int:
         """Give milliseconds since 1970; never smaller than before."""
 
+    def elapsed_ms(self) -> float:
+        """Give finer milliseconds from an origin of its own, to measure durations with."""
+
     async def sleep_ms(self, ms: float) -> None:
         """Return after `ms` milliseconds."""
 

@@ -385,8 +385,8 @@ class Attempt:
     model_family: str
     served_by: str | None
     started_ms: int
-    ended_ms: int
-    ttft_ms: int | None = None
+    took_ms: float
+    ttft_ms: float | None = None
     output_tokens: int | None = None
     kind: str | None = None
     is_stream: bool = False
@@ -405,4 +405,5 @@ class Result:
     failures: tuple[Failure, ...] = ()
     changes: tuple[Change, ...] = ()
     cost: Cost = Cost()
+    upstream_ms: float = 0.0
     seed: int | None = None

@@ -247,5 +247,5 @@ def _surroundings(config: Config, disabled: Mapping[str, str]) -> Surroundings:
         deadline_ms=settings.deadline_ms,
         timeout_ms=(config.core.get("defaults") or {}).get("timeout_ms", 30_000),
         is_full_trace=settings.trace == "full",
-        inputs=inputs,
+        gather=lambda: inputs,
     )

@@ -29,6 +29,9 @@ class AuthResolver:
             return Failure("auth_error", detail=found.reason)
         return found
 
+    def refused(self, provider_id: str, credential: Credential) -> None:
+        """Take note that a credential was not accepted; the next look-up reads it anew anyway."""
+
     def find(self, provider_id: str) -> Credential | Missing:
         """Look the credential up, without waiting for anyone."""
         auth = self._auths.get(provider_id, {"kind": "none"})

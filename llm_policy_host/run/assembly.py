@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from llm_policy_host.values import Response, ToolCall, Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from llm_policy_host.values import StreamChunk, ToolCallDelta
 
 
@@ -29,17 +31,30 @@ class Assembly:
         self._finish_reason: str | None = None
         self._model: str | None = None
         self._usage: Usage | None = None
+        self._cost_usd: float | None = None
 
-    def add(self, chunk: StreamChunk) -> None:
-        """Take the next chunk."""
-        self._text.append(chunk.text)
-        self._reasoning.append(chunk.reasoning)
-        self._refusal.append(chunk.refusal or "")
+    def add_all(self, batch: Sequence[StreamChunk]) -> None:
+        """Take the next chunks."""
+        for chunk in batch:
+            if chunk.text:
+                self._text.append(chunk.text)
+            self._add_other(chunk)
+            if chunk.finish_reason or chunk.usage or chunk.model or chunk.cost_usd is not None:
+                self._add_ending(chunk)
+
+    def _add_other(self, chunk: StreamChunk) -> None:
+        if chunk.reasoning:
+            self._reasoning.append(chunk.reasoning)
+        if chunk.refusal:
+            self._refusal.append(chunk.refusal)
         for delta in chunk.tool_calls:
             self._add_call(delta)
+
+    def _add_ending(self, chunk: StreamChunk) -> None:
         self._finish_reason = chunk.finish_reason or self._finish_reason
         self._model = chunk.model or self._model
         self._usage = chunk.usage or self._usage
+        self._cost_usd = self._cost_usd if chunk.cost_usd is None else chunk.cost_usd
 
     def _add_call(self, delta: ToolCallDelta) -> None:
         parts = self._calls.setdefault(delta.index, _ToolCallParts())
@@ -60,4 +75,5 @@ class Assembly:
             finish_reason=self._finish_reason,
             model=self._model,
             usage=self._usage,
+            cost_usd=self._cost_usd,
         )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llm_policy_host.values import (
-    NOTHING,
-    Call,
+    Attempt,
+    Change,
     Contract,
+    Cost,
     Credential,
     Failure,
     Inputs,
@@ -18,32 +20,39 @@ from llm_policy_host.values import (
     Result,
     Step,
     StreamChunk,
-    Timeouts,
     nothing,
 )
 
 from .assembly import Assembly
-from .deadline import ExpiredError, within
+from .attempt import Ready, call_of, changes
+from .deadline import ExpiredError, Watch, within
 from .filters import filtered
+from .lanes import Lanes
 from .reading import read_ranking, read_trace
 from .shape import shape
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-    from llm_policy_host.ports import Authenticator, Clock, Engine, Provider
-    from llm_policy_host.values import Plain, Ranking
+    from llm_policy_host.ports import Authenticator, Clock, Engine, Pricer, Provider
+    from llm_policy_host.values import Call, Plain, Ranking, Timeouts
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the driver is told of its host once; `new_seed` gives a run's seed where its caller did not."""
+    """What the driver is told of its host once.
+
+    `new_seed` gives a run's seed where its caller did not; `gather` what the host knows now, the
+    same mapping as long as nothing of it changed; `observe` is told of each attempt.
+    """
 
     new_seed: Callable[[], int]
     deadline_ms: int = 50_000
     timeout_ms: int = 30_000
     is_full_trace: bool = False
-    inputs: Mapping[str, Any] = field(default_factory=nothing)
+    gather: Callable[[], Mapping[str, Any]] = nothing
+    observe: Callable[[Attempt], None] | None = None
+    pricer: Pricer | None = None
 
 
 @dataclass(slots=True)
@@ -55,8 +64,43 @@ class _Run:
     seed: int
     ends_at_ms: int
     is_late: bool = False
+    attempts: int = 0
+    api_kind: str = ""
+    upstream_ms: float = 0.0
     response: Response | None = None
     failures: list[Failure] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+
+    @property
+    def is_over(self) -> bool:
+        return self.is_late or self.step.status == "done"
+
+
+class Live:
+    """A streamed run. Before its first batch it has tried nobody; from then on `candidate` answers."""
+
+    def __init__(self, driver: Driver, run: _Run) -> None:
+        self._driver = driver
+        self._run = run
+
+    @property
+    def candidate(self) -> Mapping[str, Any]:
+        """Give who is being asked, or has answered."""
+        return self._run.step.candidate
+
+    @property
+    def attempts(self) -> int:
+        """Count the attempts so far."""
+        return self._run.attempts
+
+    @property
+    def upstream_ms(self) -> float:
+        """Give how long providers were waited for in the attempts that are over."""
+        return self._run.upstream_ms
+
+    def batches(self) -> AsyncGenerator[Sequence[StreamChunk], None]:
+        """Give what arrived together, each time; the last chunk of all carries the result."""
+        return self._driver.batches(self._run)
 
 
 class Driver:
@@ -69,39 +113,58 @@ class Driver:
         auth: Authenticator,
         clock: Clock,
         surroundings: Surroundings,
+        lanes: Lanes | None = None,
     ) -> None:
         self._engine = engine
         self._providers = providers
         self._auth = auth
         self._clock = clock
         self._around = surroundings
+        self._lanes = lanes or Lanes({})
 
     async def run(self, contract: Contract) -> Result:
         """Take a contract to its result."""
         run = self._open(contract)
-        while self._is_open(run):
-            if run.step.status == "wait":
-                await self._wait(run)
-            else:
-                self._settle(run, await self._send(run))
-        return _result(run)
+        try:
+            while self._is_open(run):
+                if run.step.status == "wait":
+                    await self._wait(run)
+                else:
+                    self._settle(run, await self._send(run))
+        except CancelledError:
+            self._leave(run)
+            raise
+        return self._result(run)
+
+    def live(self, contract: Contract) -> Live:
+        """Begin a streamed run."""
+        return Live(self, self._open(contract))
 
     async def stream(self, contract: Contract) -> AsyncGenerator[StreamChunk, None]:
         """Take a contract to its answer in pieces; the last chunk carries the result."""
-        run = self._open(contract)
-        while self._is_open(run):
-            if run.step.status == "wait":
-                await self._wait(run)
-                continue
-            async with aclosing(self._stream(run)) as chunks:
-                async for chunk in chunks:
+        async with aclosing(self.batches(self._open(contract))) as batches:
+            async for batch in batches:
+                for chunk in batch:
                     yield chunk
-        result = _result(run)
+
+    async def batches(self, run: _Run) -> AsyncGenerator[Sequence[StreamChunk], None]:
+        """Take a begun run to its end; who leaves it early cancels the call upstream."""
+        try:
+            while self._is_open(run):
+                if run.step.status == "wait":
+                    await self._wait(run)
+                    continue
+                async with aclosing(self._stream(run)) as batches:
+                    async for batch in batches:
+                        yield batch
+        finally:
+            self._leave(run)
+        result = self._result(run)
         if result.ok:
-            yield StreamChunk(result=result)
+            yield (StreamChunk(result=result),)
         else:
             last = run.failures[-1] if run.failures else None
-            yield StreamChunk(finish_reason="error", error=last, result=result)
+            yield (StreamChunk(finish_reason="error", error=last, result=result),)
 
     def rank(self, contract: Contract) -> Ranking:
         """Plan a contract without any effect."""
@@ -112,18 +175,22 @@ class Driver:
     def _open(self, contract: Contract) -> _Run:
         seed = self._seed(contract)
         bound_ms = self._around.deadline_ms if contract.deadline_ms is None else contract.deadline_ms
-        step = self._engine.start(shape(contract), self._inputs(seed))
-        return _Run(contract, step, seed, self._clock.now_ms() + bound_ms)
+        inputs = self._inputs(seed)
+        step = self._engine.start(shape(contract), inputs)
+        return _Run(contract, step, seed, inputs.now_ms + bound_ms)
 
     def _seed(self, contract: Contract) -> int:
         return self._around.new_seed() if contract.seed is None else contract.seed
 
     def _inputs(self, seed: Plain) -> Inputs:
-        around = self._around
-        return Inputs(self._clock.now_ms(), seed, around.is_full_trace, around.inputs)
+        others = self._around.gather()
+        full = dict.fromkeys(self._lanes.full(), True)
+        if full:
+            others = {**others, "disabled": {**others.get("disabled", {}), **full}}
+        return Inputs(self._clock.now_ms(), seed, self._around.is_full_trace, others)
 
     def _is_open(self, run: _Run) -> bool:
-        if run.step.status == "done" or run.is_late:
+        if run.is_over:
             return False
         if run.step.status == "wait" and run.step.until_ms > run.ends_at_ms:
             # no one is served by waiting for a moment that comes too late
@@ -134,6 +201,11 @@ class Driver:
         run.is_late = True
         run.failures.append(Failure("timeout", detail="the run's deadline passed"))
         run.step = self._engine.abandon(run.step.handle, self._clock.now_ms(), "timeout")
+
+    def _leave(self, run: _Run) -> None:
+        """End a run that its caller left; nobody is to blame."""
+        if not run.is_over:
+            run.step = self._engine.abandon(run.step.handle, self._clock.now_ms(), "cancelled")
 
     def _left_ms(self, run: _Run) -> int:
         return max(0, run.ends_at_ms - self._clock.now_ms())
@@ -156,139 +228,256 @@ class Driver:
 
     # Attempts ---------------------------------------------------------------------------------
 
-    async def _send(self, run: _Run) -> Response | Failure | None:
-        call = self._call(run)
-        ready = await self._prepare(call)
-        if isinstance(ready, Failure):
-            return ready
-        provider, credential, call = ready
-        left_ms, bound_ms = self._left_ms(run), call.timeouts.attempt_ms
-        try:
-            return await within(self._clock, _least(left_ms, bound_ms), provider.send(call, credential))
-        except ExpiredError:
-            if bound_ms is None or left_ms < bound_ms:
-                return None
-            return Failure("timeout", detail=f"no answer within {bound_ms:.0f} ms")
-        except Exception as error:  # noqa: BLE001 - a defect of one adapter must not end a run that others can serve
-            return _defect(error)
-
-    async def _stream(self, run: _Run) -> AsyncGenerator[StreamChunk, None]:
-        """Give one attempt's chunks and settle it; nothing comes out before the first content."""
-        assembly = Assembly()
-        held: list[StreamChunk] = []
-        has_content = False
-        outcome: Failure | None = None
-        is_late = False
-        async with aclosing(self._bounded(run)) as items:
-            async for item in items:
-                if item is None or isinstance(item, Failure):
-                    outcome, is_late = item, item is None
-                    break
-                assembly.add(item)
-                has_content = has_content or item.has_content
-                held.append(item)
-                if has_content:
-                    for chunk in held:
-                        yield chunk
-                    held.clear()
-        if outcome is not None and has_content:
-            outcome = _interrupted(outcome)
-        if outcome is None and not is_late:
-            for chunk in held:
-                yield chunk
-            self._settle(run, assembly.response())
-        else:
-            self._settle(run, outcome)
-
-    async def _bounded(self, run: _Run) -> AsyncGenerator[StreamChunk | Failure | None, None]:
-        """Read one attempt's stream under its bounds; None when the run's own deadline cut it."""
-        call = self._call(run)
-        ready = await self._prepare(call)
-        if isinstance(ready, Failure):
-            yield ready
-            return
-        provider, credential, call = ready
-        started_ms = last_ms = self._clock.now_ms()
-        has_content = False
-        async with aclosing(_closable(provider.stream(call, credential))) as items:
-            while True:
-                now_ms = self._clock.now_ms()
-                bound_ms, what = _bound(call.timeouts, now_ms - started_ms, now_ms - last_ms, has_content)
-                left_ms = self._left_ms(run)
-                try:
-                    item = await within(self._clock, _least(left_ms, bound_ms), anext(items))
-                except StopAsyncIteration:
-                    return
-                except ExpiredError:
-                    is_own = bound_ms is not None and bound_ms <= left_ms
-                    yield Failure("timeout", detail=f"{what} took too long") if is_own else None
-                    return
-                except Exception as error:  # noqa: BLE001 - as in _send
-                    yield _defect(error)
-                    return
-                last_ms = self._clock.now_ms()
-                has_content = has_content or (isinstance(item, StreamChunk) and item.has_content)
-                yield item
-
-    async def _prepare(self, call: Call) -> tuple[Provider, Credential, Call] | Failure:
+    async def _prepare(self, run: _Run) -> Ready | Failure:
         """Find who speaks the dialect and the credential, and filter what is sent."""
+        run.attempts += 1
+        contract, step = run.contract, run.step
+        call = call_of(contract, step, self._around.timeout_ms)
+        run.api_kind = call.api_kind
         provider = self._providers.get(call.api_kind)
         if provider is None:
             return Failure("model_unavailable", detail=f"no adapter speaks `{call.api_kind}`")
-        credential = await self._auth.credential(call.provider_id)
-        fit = filtered(call)
+        credential = await self._credential(contract, call)
         if isinstance(credential, Failure):
             return credential
-        return fit if isinstance(fit, Failure) else (provider, credential, fit)
+        fit = filtered(call)
+        if isinstance(fit, Failure):
+            return fit
+        ready = Ready(provider, credential, fit)
+        run.changes.extend(changes(contract, step, ready, run.attempts))
+        return ready
 
-    def _call(self, run: _Run) -> Call:
-        """Join what the core decided with the messages it never saw."""
-        contract, candidate = run.contract, run.step.candidate
-        own = {**contract.params, "timeout_ms": contract.timeout_ms or contract.params.get("timeout_ms")}
-        params = dict(own if run.step.params is None else run.step.params)
-        filters = params.pop("_filters", NOTHING)
-        attempt_ms, ttft_ms, idle_ms = (
-            _bound_in(params, name) for name in ("timeout_ms", "ttft_ms", "idle_ms")
+    async def _credential(self, contract: Contract, call: Call) -> Credential | Failure:
+        own = contract.auth_override.get(call.provider_id) if contract.auth_override else None
+        return await self._auth.credential(call.provider_id) if own is None else Credential(own)
+
+    async def _send(self, run: _Run) -> Response | Failure | None:
+        ready = await self._prepare(run)
+        if isinstance(ready, Failure):
+            return ready
+        lane = self._lanes.lane(ready.call.provider_id)
+        if lane is None:
+            return await self._send_now(run, ready)
+        try:
+            await within(self._clock, self._left_ms(run), lane.enter())
+        except ExpiredError:
+            return None
+        try:
+            return await self._send_now(run, ready)
+        finally:
+            lane.leave()
+
+    async def _send_now(self, run: _Run, ready: Ready) -> Response | Failure | None:
+        sent = _Sent(self, run, ready)
+        left_ms, bound_ms = self._left_ms(run), ready.call.timeouts.attempt_ms
+        outcome: Response | Failure | None
+        try:
+            sending = ready.provider.send(ready.call, ready.credential)
+            outcome = await within(self._clock, _least(left_ms, bound_ms), sending)
+        except ExpiredError:
+            is_own = bound_ms is not None and bound_ms <= left_ms
+            outcome = Failure("timeout", detail=f"no answer within {bound_ms:.0f} ms") if is_own else None
+        except CancelledError:
+            sent.end("cancelled")
+            raise
+        except Exception as error:  # noqa: BLE001 - a defect of one adapter must not end a run that others can serve
+            outcome = _defect(error)
+        sent.settle(outcome)
+        return outcome
+
+    async def _stream(self, run: _Run) -> AsyncGenerator[Sequence[StreamChunk], None]:
+        """Give one attempt's batches and settle it; nothing comes out before the first content."""
+        ready = await self._prepare(run)
+        if isinstance(ready, Failure):
+            self._settle(run, ready)
+            return
+        lane = self._lanes.lane(ready.call.provider_id)
+        if lane is not None:
+            try:
+                await within(self._clock, self._left_ms(run), lane.enter())
+            except ExpiredError:
+                self._settle(run, None)
+                return
+        try:
+            async with aclosing(self._stream_now(run, ready)) as batches:
+                async for batch in batches:
+                    yield batch
+        finally:
+            if lane is not None:
+                lane.leave()
+
+    async def _stream_now(self, run: _Run, ready: Ready) -> AsyncGenerator[Sequence[StreamChunk], None]:
+        assembly = Assembly()
+        held: list[StreamChunk] = []
+        outcome: Failure | None = None
+        is_late = False
+        sent = _Sent(self, run, ready, is_stream=True)
+        try:
+            async with aclosing(self._bounded(run, ready)) as items:
+                async for item in items:
+                    if item is None or isinstance(item, Failure):
+                        outcome, is_late = item, item is None
+                        break
+                    assembly.add_all(item)
+                    if sent.ttft_ms is not None:
+                        yield item
+                        continue
+                    held.extend(item)
+                    if any(chunk.has_content for chunk in item):
+                        sent.note_content()
+                        yield held
+        except (CancelledError, GeneratorExit):
+            sent.end("cancelled")
+            raise
+        has_content = sent.ttft_ms is not None
+        if is_late:
+            sent.settle(None)
+            self._settle(run, None)
+        elif outcome is not None:
+            sent.settle(outcome)
+            self._settle(run, _interrupted(outcome) if has_content else outcome)
+        else:
+            if held and not has_content:
+                yield held
+            response = assembly.response()
+            sent.settle(response)
+            self._settle(run, response)
+
+    async def _bounded(
+        self, run: _Run, ready: Ready
+    ) -> AsyncGenerator[Sequence[StreamChunk] | Failure | None, None]:
+        """Read one attempt's stream under its bounds; None when the run's own deadline cut it."""
+        pace = _Pace(self._clock, ready.call.timeouts)
+        watch = Watch(self._clock, lambda: _least(self._left_ms(run), pace.left()[0]))
+        try:
+            async with aclosing(_closable(ready.provider.stream(ready.call, ready.credential))) as items:
+                while True:
+                    item = await watch.wait(anext(items))
+                    if not isinstance(item, Failure) and pace.note(item):
+                        watch.reset()
+                    yield item
+        except StopAsyncIteration:
+            return
+        except ExpiredError:
+            left_ms, what = pace.left()
+            is_own = left_ms is not None and left_ms <= self._left_ms(run)
+            yield Failure("timeout", detail=f"{what} took too long") if is_own else None
+        except Exception as error:  # noqa: BLE001 - as in _send_now
+            yield _defect(error)
+        finally:
+            watch.reset()
+
+    # Ends -------------------------------------------------------------------------------------
+
+    def note(self, run: _Run, ready: Ready, attempt: Attempt, took_ms: float) -> None:
+        """Take note of an attempt that is over."""
+        run.upstream_ms += took_ms
+        if attempt.kind == "auth_error":
+            self._auth.refused(attempt.provider_id, ready.credential)
+        if self._around.observe is not None:
+            self._around.observe(attempt)
+
+    @property
+    def clock(self) -> Clock:
+        """Give the only source of time."""
+        return self._clock
+
+    def _result(self, run: _Run) -> Result:
+        data = run.step.result
+        ok = bool(data.get("ok")) and not run.is_late
+        return Result(
+            ok=ok,
+            response=run.response if ok else None,
+            error="timeout" if run.is_late else data.get("error"),
+            refusal=data.get("refusal") or None,
+            chosen=data.get("chosen") or None,
+            trace=read_trace(data.get("trace")),
+            failures=tuple(run.failures),
+            changes=tuple(run.changes),
+            cost=self._cost(run, data.get("chosen") or {}) if ok else Cost(),
+            upstream_ms=run.upstream_ms,
+            seed=run.seed,
         )
-        timeouts = Timeouts(attempt_ms or self._around.timeout_ms, ttft_ms, idle_ms)
-        return Call(
-            provider_id=candidate["provider_id"],
-            model_family=candidate["model_family"],
-            served_model_id=candidate["served_model_id"],
-            served_by=candidate.get("served_by"),
-            base_url=candidate.get("base_url"),
-            api_kind=candidate.get("api_kind") or "openai_compatible",
-            params=params,
-            filters=filters,
-            messages=contract.messages,
-            prompt=contract.prompt,
-            tools=contract.tools,
-            response_format=contract.response_format,
-            passthrough=contract.passthrough,
-            timeouts=timeouts,
+
+    def _cost(self, run: _Run, chosen: Mapping[str, Any]) -> Cost:
+        pricer = self._around.pricer
+        if pricer is None or run.response is None:
+            return Cost()
+        return pricer.cost(run.response, chosen, run.api_kind)
+
+
+class _Sent:
+    """An attempt on its way: what is measured of it."""
+
+    def __init__(self, driver: Driver, run: _Run, ready: Ready, *, is_stream: bool = False) -> None:
+        self._driver = driver
+        self._run = run
+        self._ready = ready
+        self._is_stream = is_stream
+        self._started_ms = driver.clock.now_ms()
+        self._from_ms = driver.clock.elapsed_ms()
+        self.ttft_ms: float | None = None
+
+    def note_content(self) -> None:
+        """Note that the first content is there."""
+        self.ttft_ms = self._driver.clock.elapsed_ms() - self._from_ms
+
+    def settle(self, outcome: Response | Failure | None) -> None:
+        """Note how it ended; None is the run's own deadline."""
+        if isinstance(outcome, Response):
+            usage = outcome.usage
+            self.end(None, usage.output_tokens + usage.reasoning_tokens if usage else None)
+        else:
+            self.end("cancelled" if outcome is None else outcome.kind)
+
+    def end(self, kind: str | None, output_tokens: int | None = None) -> None:
+        """Tell those who measure."""
+        call = self._ready.call
+        took_ms = self._driver.clock.elapsed_ms() - self._from_ms
+        attempt = Attempt(
+            call.provider_id,
+            call.model_family,
+            call.served_by,
+            self._started_ms,
+            took_ms,
+            self.ttft_ms,
+            output_tokens,
+            kind,
+            self._is_stream,
         )
+        self._driver.note(self._run, self._ready, attempt, took_ms)
 
 
-def _bound_in(params: dict[str, Any], name: str) -> float | None:
-    """Take a bound out of the parameters; what is no positive number bounds nothing."""
-    value = params.pop(name, None)
-    is_bound = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
-    return value if is_bound else None
+class _Pace:
+    """How long the next piece of a stream may take (spec 3.4)."""
+
+    def __init__(self, clock: Clock, timeouts: Timeouts) -> None:
+        self._clock = clock
+        self._timeouts = timeouts
+        self._started_ms = self._last_ms = clock.elapsed_ms()
+        self._has_content = False
+
+    def note(self, batch: Sequence[StreamChunk]) -> bool:
+        """Note pieces that came; whether they held the first content, which brings other bounds."""
+        self._last_ms = self._clock.elapsed_ms()
+        is_first = not self._has_content and any(chunk.has_content for chunk in batch)
+        self._has_content = self._has_content or is_first
+        return is_first
+
+    def left(self) -> tuple[float | None, str]:
+        """Say how long the next piece may still take, and which bound that is."""
+        timeouts, now_ms = self._timeouts, self._clock.elapsed_ms()
+        bounds = [(timeouts.attempt_ms, self._started_ms, "the attempt")]
+        if self._has_content:
+            bounds.append((timeouts.idle_ms, self._last_ms, "the next chunk"))
+        else:
+            bounds.append((timeouts.ttft_ms, self._started_ms, "the first content"))
+        left = [(bound - (now_ms - since), what) for bound, since, what in bounds if bound is not None]
+        return min(left, default=(None, ""))
 
 
 def _least(left_ms: float, bound_ms: float | None) -> float:
     return left_ms if bound_ms is None else min(left_ms, bound_ms)
-
-
-def _bound(timeouts: Timeouts, age_ms: float, quiet_ms: float, has_content: bool) -> tuple[float | None, str]:  # noqa: FBT001 - a fact, not a switch
-    """Say how long the next chunk may take, and which bound that is."""
-    bounds = [(timeouts.attempt_ms, age_ms, "the attempt")]
-    if has_content:
-        bounds.append((timeouts.idle_ms, quiet_ms, "the next chunk"))
-    else:
-        bounds.append((timeouts.ttft_ms, age_ms, "the first content"))
-    left = [(max(0.0, bound - spent), what) for bound, spent, what in bounds if bound is not None]
-    return min(left, default=(None, ""))
 
 
 def _interrupted(failure: Failure) -> Failure:
@@ -301,28 +490,15 @@ def _defect(error: Exception) -> Failure:
     return Failure("unknown", detail=f"the adapter failed ({type(error).__name__})")
 
 
-def _closable(items: AsyncIterator[StreamChunk | Failure]) -> AsyncGenerator[StreamChunk | Failure, None]:
+def _closable(
+    items: AsyncIterator[Sequence[StreamChunk] | Failure],
+) -> AsyncGenerator[Sequence[StreamChunk] | Failure, None]:
     """Give an iterator that `aclosing` accepts."""
     return items if isinstance(items, AsyncGenerator) else _generator(items)
 
 
 async def _generator(
-    items: AsyncIterator[StreamChunk | Failure],
-) -> AsyncGenerator[StreamChunk | Failure, None]:
+    items: AsyncIterator[Sequence[StreamChunk] | Failure],
+) -> AsyncGenerator[Sequence[StreamChunk] | Failure, None]:
     async for item in items:
         yield item
-
-
-def _result(run: _Run) -> Result:
-    data = run.step.result
-    ok = bool(data.get("ok")) and not run.is_late
-    return Result(
-        ok=ok,
-        response=run.response if ok else None,
-        error="timeout" if run.is_late else data.get("error"),
-        refusal=data.get("refusal") or None,
-        chosen=data.get("chosen") or None,
-        trace=read_trace(data.get("trace")),
-        failures=tuple(run.failures),
-        seed=run.seed,
-    )

@@ -1,1 +1,1 @@
-"""The gateway: OpenAI's and Anthropic's APIs over the one driver (spec 3.6). Only here lives the framework."""
+"""The gateway: OpenAI's and Anthropic's APIs over the one driver (spec 3.6)."""

@@ -140,6 +140,6 @@ def _wait_ms(failures: tuple[Failure, ...], recovery_ms: int | None) -> int:
 def _metadata(result: Result) -> dict[str, Any]:
     trace = result.trace
     return {
-        "attempts": sum(step.get("action") == "attempted" for step in trace.decision_path),
+        "attempts": sum(step.get("event") == "attempted" for step in trace.decision_path),
         "excluded_by": dict(Counter(refused.reason for refused in trace.rejected)),
     }

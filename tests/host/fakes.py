@@ -70,6 +70,9 @@ class FakeAuth:
             return Failure("auth_error", detail="no secret")
         return Credential(Secret("s3cret"))
 
+    def refused(self, provider_id: str, credential: Credential) -> None:
+        """Nothing is kept here."""
+
 
 def candidate(provider_id: str, base_url: str | None = None, api_kind: str = "scripted") -> dict[str, Any]:
     return {

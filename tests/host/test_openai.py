@@ -38,7 +38,10 @@ async def _ask(adapter: OpenAICompatible, reply: Reply, **more: Any) -> Response
 
 async def _hear(adapter: OpenAICompatible, reply: Reply) -> list[StreamChunk | Failure]:
     async with Server([reply]) as server:
-        return [item async for item in adapter.stream(_call(server.base_url), Credential())]
+        items: list[StreamChunk | Failure] = []
+        async for item in adapter.stream(_call(server.base_url), Credential()):
+            items.extend([item] if isinstance(item, Failure) else item)
+        return items
 
 
 async def test_a_call_carries_model_messages_parameters_and_key(adapter: OpenAICompatible) -> None:
