@@ -181,6 +181,14 @@ class ChildEngine:
         """Give the health of every provider."""
         return self._child.ask("status", now_ms)
 
+    def dump_state(self) -> Plain:
+        """Give the health, prices and credits that the engine has learned, as plain data."""
+        return self._child.ask("dump_state")
+
+    def restore_state(self, state: Plain) -> None:
+        """Take a dumped state in place of the engine's own."""
+        self._child.ask("restore_state", state)
+
     def profile_term(self, name: str) -> Plain:
         """Give the effective term of a profile; None where there is none."""
         return self._child.ask("profile_term", name)

@@ -81,6 +81,12 @@ class _Worker:
     def do_status(self, now_ms: int) -> Plain:
         return self._made.status(now_ms)
 
+    def do_dump_state(self) -> Plain:
+        return self._made.dump_state()
+
+    def do_restore_state(self, state: Plain) -> Plain:
+        return self._made.restore_state(state)
+
     def do_profile_term(self, name: str) -> Plain:
         return self._made.profile_term(name)
 
