@@ -1,0 +1,39 @@
+"""Total readings of what a provider sent: whatever it is, each gives a value of its type."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def parsed(data: bytes | str) -> Any:  # noqa: ANN401 - whatever the provider sent
+    """Read JSON; None for what is none."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def encoded(value: Any) -> bytes:  # noqa: ANN401 - plain data
+    """Write JSON without spaces."""
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def record(value: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Give a record; an empty one in place of anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def records(value: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+    """Give the records of a list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def text(value: Any) -> str:  # noqa: ANN401
+    """Give a text; an empty one in place of anything else."""
+    return value if isinstance(value, str) else ""
+
+
+def count(value: Any) -> int:  # noqa: ANN401
+    """Give a number of tokens or an index; 0 in place of anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
