@@ -21,6 +21,7 @@ from llm_policy_host.errors import SandboxError
 from llm_policy_host.values import Step
 
 from .engine import Mistake
+from .language import Refusal
 from .marshal import decode
 from .sandbox import DEFAULT_ALLOWANCE, Allowance
 
@@ -176,6 +177,18 @@ class ChildEngine:
     def rank(self, contract: Plain, inputs: Inputs) -> Plain:
         """Plan without any effect: `{ordered, error, rejected, refusal}`."""
         return self._child.ask("rank", _plain(contract), _inputs(inputs))
+
+    def admit(self, term: Plain) -> str | Refusal:
+        """Admit a caller's policy; its identity then stands for it as a contract's `policy_ir`."""
+        try:
+            answer = self._child.ask("admit", term)
+        except (TypeError, ValueError, RecursionError):
+            return Refusal("not_a_term", "$", "this is no plain data")
+        return answer if isinstance(answer, str) else Refusal(**answer)
+
+    def explain(self, contract: Plain, inputs: Inputs) -> Plain:
+        """Say why a plan is as it is: `{ordered, rejected, policy}`, or `{error, refusal}`; no effect."""
+        return self._child.ask("explain", _plain(contract), _inputs(inputs))
 
     def status(self, now_ms: int) -> Plain:
         """Give the health of every provider."""

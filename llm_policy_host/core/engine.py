@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llm_policy_host.errors import CoreError, UsageError
+from llm_policy_host.errors import CoreError, MarshalError, UsageError
 from llm_policy_host.values import Step
 
+from .language import Refusal
 from .marshal import decode
 
 if TYPE_CHECKING:
@@ -24,7 +26,8 @@ _NEW = b"local face, config, metrics = ... return face.new(config, metrics)"
 _OPEN = b"""
 local engine = ...
 local face = require("llm_policy.engine.boundary").open(engine)
-return face.start, face.succeed, face.fail, face.wake, face.abandon, face.rank, face.status, face.candidates()
+return face.start, face.succeed, face.fail, face.wake, face.abandon, face.rank, face.status,
+  face.admit, face.knows, face.explain, face.candidates()
 """
 
 _PROFILE_TERM = b"""
@@ -40,6 +43,8 @@ return require("llm_policy.language.encoding").value(engine:dump_state())
 """
 
 _RESTORE = b"local engine, state = ... return engine:restore_state(state)"
+
+_MAX_ADMITTED = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +64,10 @@ class LuaEngine:
         self._vm = vm
         *functions, candidates = vm.call(vm.load(_OPEN), engine)
         self._start, self._succeed, self._fail, self._wake, self._abandon, self._rank, self._status = (
-            functions
+            functions[:7]
         )
+        self._admit, self._knows, self._explain = functions[7:]
+        self._admitted: dict[bytes, bytes] = {}
         self._engine = engine
         self.candidates: Sequence[Mapping[str, Any]] = read_text(candidates)
 
@@ -101,6 +108,34 @@ class LuaEngine:
         vm = self._vm
         given = {**inputs.others, "now_ms": inputs.now_ms, "seed": inputs.seed}
         return read_text(vm.call(self._rank, vm.to_lua(contract), vm.to_lua(given)))
+
+    def admit(self, term: Plain) -> str | Refusal:
+        """Admit a caller's policy; its identity then stands for it as a contract's `policy_ir`.
+
+        A term that was admitted before is found by its text and never carried to Lua again.
+        """
+        try:
+            key = hashlib.sha256(json.dumps(term).encode()).digest()
+        except (TypeError, ValueError, RecursionError):
+            return Refusal("not_a_term", "$", "this is no plain data")
+        known: Any = self._admitted.pop(key, None)
+        if known is None or not self._vm.call(self._knows, known):
+            try:
+                known, refusal = self._vm.call(self._admit, self._vm.to_lua(term))
+            except MarshalError as error:
+                return Refusal("too_deep", "$", str(error).partition(": ")[2])
+            if known is None:
+                return Refusal(**read_text(refusal))
+        self._admitted[key] = known
+        if len(self._admitted) > _MAX_ADMITTED:
+            self._admitted.pop(next(iter(self._admitted)), None)
+        return decode(known)
+
+    def explain(self, contract: Plain, inputs: Inputs) -> Plain:
+        """Say why a plan is as it is: `{ordered, rejected, policy}`, or `{error, refusal}`; no effect."""
+        vm = self._vm
+        given = {**inputs.others, "now_ms": inputs.now_ms, "seed": inputs.seed}
+        return read_text(vm.call(self._explain, vm.to_lua(contract), vm.to_lua(given)))
 
     def status(self, now_ms: int) -> Plain:
         """Give the health of every provider."""

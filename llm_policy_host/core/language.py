@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .marshal import decode
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from llm_policy_host.values import Plain
 
@@ -23,7 +26,32 @@ local ir = face.ir.term
 local sort, refusal = ir.check(term, schema)
 if not sort then return nil, refusal end
 local nf = ir.normalize(term)
-return sort, ir.encode(nf), ir.fingerprint(term), ir.identity(term), ir.describe(term)
+local text = require("llm_policy.language.encoding").value(nf)
+return sort, ir.encode(nf), ir.fingerprint(term), ir.identity(term), ir.describe(term), text
+"""
+
+_FLOW = b"""
+local face, flow, schema = ...
+local ok, refusal = face.flow.check(flow, schema)
+if not ok then return nil, refusal end
+local text = require("llm_policy.language.encoding").value
+local nodes, list = {}, require("llm_policy.flow.encoding").canonical(flow)
+for i = 1, #list do
+  local plain = list[i].plain
+  nodes[i] = {
+    id = list[i].id, kind = plain.kind, system = plain.system, template = plain.template,
+    policy = plain.policy, sources = list[i].sources,
+  }
+end
+return face.flow.encode(flow), face.flow.fingerprint(flow), face.flow.identity(flow),
+  text(face.flow.normalize(flow)), text(nodes)
+"""
+
+_VOCABULARY = b"""
+local face, schema = ...
+local vocabularies = require("llm_policy.language.vocabulary")
+local own, tables = vocabularies.new(schema), require("llm_policy.base.tables")
+return face.ir.fields(schema), tables.keys(own.params), own.tier_order
 """
 
 
@@ -36,6 +64,39 @@ class Identified:
     fingerprint: str
     identity: str
     words: str
+    term: Plain = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FlowNode:
+    """A node of an admitted flow; `sources` are the places of its inputs among the nodes."""
+
+    id: str
+    kind: str
+    sources: Sequence[int]
+    system: str | None = None
+    template: str | None = None
+    policy: Plain = None
+
+
+@dataclass(frozen=True, slots=True)
+class IdentifiedFlow:
+    """What an admitted flow is, in normal form; its nodes stand in canonical order."""
+
+    encoding: str
+    fingerprint: str
+    identity: str
+    term: Plain
+    nodes: tuple[FlowNode, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What policies may name: fields with their sorts and defaults, parameters, tiers from the lowest."""
+
+    fields: Mapping[str, Mapping[str, Any]]
+    params: Sequence[str]
+    tiers: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +115,8 @@ class Language:
         self._vm = vm
         self._read = vm.load(_READ)
         self._identify = vm.load(_IDENTIFY)
+        self._flow = vm.load(_FLOW)
+        self._vocabulary = vm.load(_VOCABULARY)
 
     def identify_json(self, text: bytes, schema: Mapping[str, Any]) -> Identified | Refusal:
         """Admit a term written in JSON, read by the core's own parser."""
@@ -72,4 +135,26 @@ class Language:
         if sort is None:
             refusal = vm.from_lua(rest[0])
             return Refusal(refusal["code"], refusal["path"], refusal.get("detail", ""))
-        return Identified(*(vm.from_lua(part) for part in (sort, *rest)))
+        *parts, text = rest
+        return Identified(*(vm.from_lua(part) for part in (sort, *parts)), term=_data(text))
+
+    def identify_flow(self, flow: Plain, schema: Mapping[str, Any]) -> IdentifiedFlow | Refusal:
+        """Admit a flow given as plain data."""
+        vm = self._vm
+        first, *rest = vm.call(self._flow, vm.face, vm.to_lua(flow), vm.to_lua(dict(schema)))
+        if first is None:
+            return Refusal(**vm.from_lua(rest[0]))
+        fingerprint, identity, term, nodes = rest
+        list_ = tuple(FlowNode(**node) for node in _data(nodes))
+        return IdentifiedFlow(decode(first), decode(fingerprint), decode(identity), _data(term), list_)
+
+    def vocabulary(self, schema: Mapping[str, Any]) -> Vocabulary:
+        """Say what policies may name under a schema."""
+        vm = self._vm
+        parts = vm.call(self._vocabulary, vm.face, vm.to_lua(dict(schema)))
+        return Vocabulary(*(vm.from_lua(part) for part in parts))
+
+
+def _data(text: bytes) -> Plain:
+    """Read what the core encoded (spec 1.4)."""
+    return json.loads(decode(text), strict=False)

@@ -78,6 +78,13 @@ class _Worker:
     def do_rank(self, contract: Plain, inputs: Plain) -> Plain:
         return self._made.rank(contract, Inputs(**inputs))
 
+    def do_admit(self, term: Plain) -> Plain:
+        answer = self._made.admit(term)
+        return answer if isinstance(answer, str) else dataclasses.asdict(answer)
+
+    def do_explain(self, contract: Plain, inputs: Plain) -> Plain:
+        return self._made.explain(contract, Inputs(**inputs))
+
     def do_status(self, now_ms: int) -> Plain:
         return self._made.status(now_ms)
 

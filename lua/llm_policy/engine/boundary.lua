@@ -2,6 +2,8 @@
 -- needs. A handle stays here, as a value that the host keeps and gives back (spec 2.5, 3.1).
 
 local encoding = require("llm_policy.language.encoding")
+local explanation = require("llm_policy.engine.explanation")
+local policies = require("llm_policy.engine.policies")
 local runs = require("llm_policy.engine.run")
 local snapshots = require("llm_policy.engine.snapshot")
 
@@ -104,6 +106,15 @@ local function open(engine)
   function face.admit(term)
     local id, refusal = engine:admit(term)
     return id, refusal and encode(refusal)
+  end
+
+  --- Whether an identity is still known; it then stays as long as one that is admitted now.
+  function face.knows(id)
+    return policies.keep(engine.policies, id)
+  end
+
+  function face.explain(contract, inputs)
+    return encode(explanation.explained(engine, contract, inputs))
   end
 
   function face.status(now_ms)

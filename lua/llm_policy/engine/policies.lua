@@ -32,6 +32,15 @@ local function remember(cache, key, policy)
   return policy
 end
 
+--- Whether a policy is known; it then counts as young again.
+local function keep(cache, key)
+  local known = recall(cache, key)
+  if known and not cache.young[key] then
+    remember(cache, key, known)
+  end
+  return known ~= nil
+end
+
 --- The policy of a term that is known to be admitted, with the envelope over it.
 local function compiled(engine, term, is_local)
   local whole = policies.constrain(term, engine.config.envelope)
@@ -165,6 +174,7 @@ return {
   new = new,
   admit = admit,
   recall = recall,
+  keep = keep,
   compiled = compiled,
   of_profile = of_profile,
   of_contract = of_contract,
