@@ -116,6 +116,9 @@ class Engine(Protocol):
     def abandon(self, handle: object, now_ms: int, kind: str) -> Step:
         """End a run from outside: its deadline passed; no evidence against anyone."""
 
+    def policy_id(self, handle: object) -> str | None:
+        """Give the identity of the policy that a run obeys; None for a local one."""
+
     def rank(self, contract: Plain, inputs: Inputs) -> Plain:
         """Plan without any effect: `{ordered, error, rejected, refusal}`."""
 

@@ -10,6 +10,7 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from .auth.oauth import OAuthTools
 from .auth.resolver import AuthResolver
 from .clock import SystemClock
 from .config.load import config_from_data, load_config
@@ -19,21 +20,26 @@ from .core.child import ChildEngine
 from .core.engine import LuaEngine, create_engine
 from .core.vm import Vm
 from .errors import ConfigError, HostError, UsageError
-from .providers.registry import ADAPTERS, Adapters
+from .providers._http import HttpClient
+from .providers.registry import ADAPTERS, Adapters, lacking
 from .providers.scripted import check_scripts
 from .run.driver import Driver, Surroundings
+from .run.lanes import LaneBounds, Lanes
 from .values import Missing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
     from types import TracebackType
 
     from .config.load import Config
     from .core.engine import Mistake
     from .ports import Clock
-    from .values import Contract, Plain, Ranking, Result, StreamChunk
+    from .run.driver import Live
+    from .values import Attempt, Contract, Plain, Ranking, Result, StreamChunk
 
 _MAX_SEED = 2**53
+# of a provider's lane whose config names only the other bound
+_MAX_IN_FLIGHT, _MAX_QUEUE = 64, 64
 # the core says "no provider key `api_knd`" of a key, "no provider `opnai`" of a value
 _OF_A_KEY = re.compile(r" key(?: `.*`)?\Z", re.DOTALL)
 
@@ -51,9 +57,14 @@ class Host:
         self._scripts = read_scripts(config.document, config.settings.scripts, config.directory)
         self.engine = _create_engine(config)
         _check_scripts(config, self._scripts)
-        self._auth = AuthResolver(config.auths, LocalSecrets(config.directory, environment))
+        self._auth = AuthResolver(
+            config.auths,
+            LocalSecrets(config.directory, environment),
+            OAuthTools(clock, config.directory, HttpClient),
+        )
         self.disabled: Mapping[str, str] = _find_disabled(config, self._auth)
-        self._around = _surroundings(config, self.disabled)
+        self._listeners: list[Callable[[Attempt], None]] = []
+        self._around = _surroundings(config, self.disabled, self._heard)
         self._rims: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Rim] = weakref.WeakKeyDictionary()
         self._portal: _Portal | None = None
         self._lock = threading.Lock()
@@ -81,6 +92,10 @@ class Host:
         """Take a contract to its result."""
         return await self._rim().driver.run(contract)
 
+    def live(self, contract: Contract) -> Live:
+        """Begin a streamed run, whose batches and candidate are seen as they come."""
+        return self._rim().driver.live(contract)
+
     def stream(self, contract: Contract) -> AsyncGenerator[StreamChunk, None]:
         """Take a contract to its answer in pieces; the last chunk carries the result."""
         return self._rim().driver.stream(contract)
@@ -99,6 +114,36 @@ class Host:
     def status(self) -> Plain:
         """Give the health of every provider."""
         return self.engine.status(self.clock.now_ms())
+
+    @property
+    def catalog(self) -> Mapping[str, Any]:
+        """Give the config as the core has it: providers, models, profiles, defaults."""
+        return self.config.core
+
+    def open_until_ms(self) -> dict[str, float]:
+        """Give until when each provider or route `provider|family` is shut, by breaker or disabled."""
+        health = self.engine.dump_state()["health"]
+        threshold = (self.config.core.get("defaults") or {}).get("circuit_breaker_threshold", 3)
+        until = {
+            key: entry["until_ms"]
+            for key, entry in dict(health["breakers"]).items()
+            if entry["failures"] >= threshold
+        }
+        for key, until_ms in dict(health["disabled"]).items():
+            until[key] = max(until.get(key, 0), until_ms)
+        return until
+
+    def observe(self, listener: Callable[[Attempt], None]) -> None:
+        """Tell one more listener of each attempt."""
+        self._listeners.append(listener)
+
+    def _heard(self, attempt: Attempt) -> None:
+        for listener in self._listeners:
+            listener(attempt)
+
+    def lanes(self) -> Lanes:
+        """Give this loop's lanes, for those who look."""
+        return self._rim().lanes
 
     async def close(self) -> None:
         """Give back the connections of this loop, and the thread of `run_sync`."""
@@ -136,12 +181,12 @@ class Host:
             raise UsageError("no event loop runs here: use `run_sync`") from None
         rim = self._rims.get(loop)
         if rim is None:
-            rim = self._rims[loop] = _Rim(self, Adapters(self.clock, self._scripts))
+            rim = self._rims[loop] = _Rim(self, Adapters(self.clock, self._scripts, self._auth.note_quota))
         return rim
 
-    def drive(self, adapters: Adapters) -> Driver:
+    def drive(self, adapters: Adapters, lanes: Lanes | None = None) -> Driver:
         """Give a driver of this host's engine over some adapters."""
-        return Driver(self.engine, adapters.by_kind, self._auth, self.clock, self._around)
+        return Driver(self.engine, adapters.by_kind, self._auth, self.clock, self._around, lanes)
 
 
 class _Rim:
@@ -149,7 +194,8 @@ class _Rim:
 
     def __init__(self, host: Host, adapters: Adapters) -> None:
         self.adapters = adapters
-        self.driver = host.drive(adapters)
+        self.lanes = Lanes(_lane_bounds(host.config))
+        self.driver = host.drive(adapters, self.lanes)
 
 
 class _Portal:
@@ -222,6 +268,13 @@ def _check_scripts(config: Config, scripts: Mapping[str, Any]) -> None:
         raise ConfigError(config.document.problems) from None
 
 
+def _lane_bounds(config: Config) -> dict[str, LaneBounds]:
+    return {
+        name: LaneBounds(lane.get("max_in_flight", _MAX_IN_FLIGHT), lane.get("max_queue", _MAX_QUEUE))
+        for name, lane in config.settings.lanes.items()
+    }
+
+
 def _find_disabled(config: Config, auth: AuthResolver) -> dict[str, str]:
     """Say which providers cannot be called by this host, and why."""
     disabled = {}
@@ -230,12 +283,16 @@ def _find_disabled(config: Config, auth: AuthResolver) -> dict[str, str]:
         found = auth.find(name)
         if kind not in ADAPTERS:
             disabled[name] = f"no adapter speaks `{kind}`"
+        elif (package := lacking(kind)) is not None:
+            disabled[name] = f"`{kind}` needs the package `{package}`, which is not installed"
         elif isinstance(found, Missing):
             disabled[name] = found.reason
     return disabled
 
 
-def _surroundings(config: Config, disabled: Mapping[str, str]) -> Surroundings:
+def _surroundings(
+    config: Config, disabled: Mapping[str, str], observe: Callable[[Attempt], None]
+) -> Surroundings:
     settings = config.settings
     inputs: dict[str, Any] = {}
     if disabled:
@@ -248,4 +305,5 @@ def _surroundings(config: Config, disabled: Mapping[str, str]) -> Surroundings:
         timeout_ms=(config.core.get("defaults") or {}).get("timeout_ms", 30_000),
         is_full_trace=settings.trace == "full",
         gather=lambda: inputs,
+        observe=observe,
     )

@@ -1,4 +1,4 @@
-"""The host's own keys of a config: `runtime`, `host`, and what `auth` may say."""
+"""The host's own keys of a config: `runtime` and `host`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .document import Document
 
 At = tuple[str | int, ...]
+
+_COUNT = "a whole number of at least 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,15 @@ def _is_duration(value: Any) -> bool:  # noqa: ANN401 - any plain value
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
+def _is_count(value: Any) -> bool:  # noqa: ANN401 - any plain value
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_record(value: Any) -> bool:  # noqa: ANN401 - any plain value
+    """Whether a setting is a record with text keys."""
+    return isinstance(value, dict) and all(isinstance(key, str) for key in value)
+
+
 def _is_credits(value: Any) -> bool:  # noqa: ANN401 - any plain value
     return isinstance(value, dict) and all(
         isinstance(amount, int | float) and not isinstance(amount, bool) for amount in value.values()
@@ -85,13 +96,50 @@ SETTINGS = (
         _is_scripts,
         "what the providers of `api_kind: scripted` answer",
     ),
+    Setting(
+        "limits",
+        "a record",
+        _is_record,
+        "how much the gateway takes on",
+        parts=(
+            Setting("max_in_flight", _COUNT, _is_duration, "requests under way (default 1024)"),
+            Setting("max_queue", _COUNT, _is_count, "requests that may wait for a place (default 1024)"),
+            Setting("queue_ms", _COUNT, _is_duration, "how long one may wait, then 503 (default 5000)"),
+            Setting("max_body_bytes", _COUNT, _is_duration, "a larger body is a 413 (default 32 MiB)"),
+            Setting(
+                "drain_ms", _COUNT, _is_duration, "how long a stop waits for those under way (default 30000)"
+            ),
+        ),
+    ),
+    Setting(
+        "lanes",
+        "a record of provider to bounds",
+        _is_record,
+        "how many calls a provider gets at once; one whose line is full is passed over",
+        parts=(
+            Setting("max_in_flight", _COUNT, _is_duration, "calls under way (default 64)"),
+            Setting("max_queue", _COUNT, _is_count, "calls that may wait in line (default 64)"),
+        ),
+        is_each=True,
+    ),
+    Setting(
+        "gateway",
+        "a record",
+        _is_record,
+        "what `llm-policy serve` does",
+        parts=(
+            Setting(
+                "metadata",
+                "true or false",
+                lambda value: isinstance(value, bool),
+                "whether every answer has `x_router` (default: for callers who ask)",
+            ),
+        ),
+    ),
 )
 
 HOST_KEYS = ("runtime", "host")
 """Top-level keys that are the host's; the core never sees them."""
-
-_AUTH_KEYS = {"none": (), "bearer": ("env", "file"), "oauth": None}
-_AUTH_SOURCES = ("env", "file")
 
 
 def read_settings(document: Document, runtimes: Iterable[str]) -> Settings:
@@ -149,65 +197,3 @@ def _read_parts(document: Document, at: At, setting: Setting, value: Any) -> dic
     for item in value.items():
         _read_part(document, at, known, item, good)
     return good
-
-
-def is_record(value: Any) -> bool:  # noqa: ANN401 - any plain value
-    """Whether a setting is a record with text keys."""
-    return isinstance(value, dict) and all(isinstance(key, str) for key in value)
-
-
-def read_auths(document: Document) -> dict[str, dict[str, Any]]:
-    """Collect each provider's `auth` in one shape; an absent one is `{kind: none}`."""
-    providers = document.data.get("providers")
-    if not isinstance(providers, dict):
-        return {}
-    return {
-        name: _read_auth(document, ("providers", name), provider)
-        for name, provider in providers.items()
-        if isinstance(provider, dict)
-    }
-
-
-def _read_auth(document: Document, at: At, provider: dict[str, Any]) -> dict[str, Any]:
-    auth, name = provider.get("auth"), provider.get("auth_env")
-    if auth is not None and name is not None:
-        document.report((*at, "auth_env"), "both `auth` and `auth_env` are given", key=True)
-    if name is not None:
-        return _named(document, (*at, "auth_env"), {"kind": "bearer", "env": name}, name)
-    if auth is None:
-        return {"kind": "none"}
-    if not isinstance(auth, dict):
-        document.report((*at, "auth"), "must be a record with a `kind`")
-        return {"kind": "none"}
-    return _read_auth_record(document, (*at, "auth"), auth)
-
-
-def _read_auth_record(document: Document, at: At, auth: dict[str, Any]) -> dict[str, Any]:
-    kind = auth.get("kind")
-    if kind not in _AUTH_KEYS:
-        near = nearest(kind, _AUTH_KEYS) if isinstance(kind, str) else None
-        document.report((*at, "kind"), f"must be one of {', '.join(_AUTH_KEYS)}", near=near)
-        return {"kind": "none"}
-    allowed = _AUTH_KEYS[kind]
-    if allowed is not None:
-        for key in auth:
-            if key not in ("kind", *allowed):
-                document.report((*at, key), f"unknown key `{key}`", near=nearest(key, allowed), key=True)
-    if kind == "bearer":
-        return _read_bearer(document, at, auth)
-    return auth
-
-
-def _read_bearer(document: Document, at: At, auth: dict[str, Any]) -> dict[str, Any]:
-    given = [key for key in _AUTH_SOURCES if key in auth]
-    if len(given) != 1:
-        document.report(at, "a bearer needs exactly one of `env` and `file`")
-        return {"kind": "none"}
-    return _named(document, (*at, given[0]), auth, auth[given[0]])
-
-
-def _named(document: Document, at: At, auth: dict[str, Any], name: Any) -> dict[str, Any]:  # noqa: ANN401
-    if isinstance(name, str) and name:
-        return auth
-    document.report(at, "must be a name")
-    return {"kind": "none"}

@@ -174,6 +174,11 @@ class ChildEngine:
         """End a run from outside; nobody is to blame."""
         return self._step("abandon", _number(handle), now_ms, kind)
 
+    def policy_id(self, handle: object) -> str | None:
+        """Give the identity of the policy that a run obeys; None for a local one."""
+        name: str | None = self._child.ask("policy_id", _number(handle))
+        return name
+
     def rank(self, contract: Plain, inputs: Inputs) -> Plain:
         """Plan without any effect: `{ordered, error, rejected, refusal}`."""
         return self._child.ask("rank", _plain(contract), _inputs(inputs))

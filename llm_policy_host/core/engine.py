@@ -103,6 +103,11 @@ class LuaEngine:
         """End a run from outside; nobody is to blame."""
         return self._step(self._vm.call(self._abandon, handle, now_ms, kind.encode()))
 
+    def policy_id(self, handle: Any) -> str | None:  # noqa: ANN401 - lupa has no types
+        """Give the identity of the policy that a run obeys; None for a local one."""
+        name = handle[b"policy_id"]
+        return None if name is None else decode(name)
+
     def rank(self, contract: Plain, inputs: Inputs) -> Plain:
         """Plan without any effect: `{ordered, error, rejected, refusal}`."""
         vm = self._vm

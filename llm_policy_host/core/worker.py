@@ -75,6 +75,9 @@ class _Worker:
     def do_abandon(self, handle: int, now_ms: int, kind: str) -> Plain:
         return self._step(self._made.abandon(self._handles[handle], now_ms, kind))
 
+    def do_policy_id(self, handle: int) -> Plain:
+        return self._made.policy_id(self._handles[handle])
+
     def do_rank(self, contract: Plain, inputs: Plain) -> Plain:
         return self._made.rank(contract, Inputs(**inputs))
 

@@ -89,6 +89,11 @@ class Live:
         return self._run.step.candidate
 
     @property
+    def policy_id(self) -> str | None:
+        """Give the identity of the policy that the run obeys, while it is under way."""
+        return self._driver.policy_id(self._run)
+
+    @property
     def attempts(self) -> int:
         """Count the attempts so far."""
         return self._run.attempts
@@ -376,6 +381,10 @@ class Driver:
             self._auth.refused(attempt.provider_id, ready.credential)
         if self._around.observe is not None:
             self._around.observe(attempt)
+
+    def policy_id(self, run: _Run) -> str | None:
+        """Give the identity of a run's policy."""
+        return None if run.is_over else self._engine.policy_id(run.step.handle)
 
     @property
     def clock(self) -> Clock:

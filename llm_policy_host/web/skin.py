@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from llm_policy_host.values import Contract, Result, StreamChunk
 
@@ -33,10 +33,14 @@ class Asked:
     caller: Caller | None = None
     is_stream: bool = False
     wants_metadata: bool = False
+    wants_usage: bool = False
 
 
 class Encoder(Protocol):
     """Words one stream as server-sent events."""
+
+    def begin(self, candidate: Mapping[str, Any]) -> None:
+        """Learn who answers, before the first pieces."""
 
     def chunks(self, batch: Sequence[StreamChunk]) -> bytes:
         """Give the events of some pieces; there may be none."""

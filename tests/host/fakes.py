@@ -53,6 +53,10 @@ class FakeEngine:
         del now_ms
         return Step("done", handle, result={"ok": False, "error": kind})
 
+    def policy_id(self, handle: object) -> str | None:
+        del handle
+        return "sha256:0"
+
     def rank(self, contract: Plain, inputs: Inputs) -> Plain:
         self.contracts.append((contract, inputs))
         return {"ordered": [], "error": "no_candidates", "rejected": []}

@@ -1,0 +1,143 @@
+"""The gateway as an ASGI application: the skins by a table, everything else by Starlette."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
+
+from .body import write_json
+from .errors import Problem, RefusedError
+from .metrics import CONTENT_TYPE
+from .skins.chat import Chat, openai_error
+from .skins.completions import Completions
+from .skins.embeddings import Embeddings
+from .skins.models import find_model, list_models
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+
+    from .gateway import Gateway, Receive, Scope, Send
+    from .skin import Caller, Skin
+
+SKINS: tuple[Skin, ...] = (Chat(), Completions(), Embeddings())
+"""Every API that takes a POST below `/v1`."""
+
+
+class App:
+    """Finds who answers. A path of a skin is looked up; one below a profile has its name in front."""
+
+    def __init__(self, gateway: Gateway, close: Callable[[], Awaitable[None]]) -> None:
+        self.gateway = gateway
+        self._close = close
+        self._skins: Mapping[str, Skin] = {f"/v1{skin.path}": skin for skin in SKINS}
+        self._rest = Starlette(routes=_Rest(gateway).routes())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection's request, as ASGI wants it."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        skin, profile = self._find(scope)
+        if skin is not None and scope["method"] == "POST":
+            await self.gateway.serve(skin, profile, scope, receive, send)
+        else:
+            await self._rest(scope, receive, send)
+
+    def _find(self, scope: Scope) -> tuple[Skin | None, str | None]:
+        path: str = scope["path"]
+        skin = self._skins.get(path)
+        if skin is not None:
+            return skin, None
+        profile, slash, below = path[1:].partition("/")
+        skin = self._skins.get(slash + below)
+        return (skin, profile) if skin is not None else (None, None)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                await self._close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+            await send({"type": "lifespan.startup.complete"})
+
+
+Answer = tuple[int, dict[str, Any]]
+Handler = Callable[["Request", "Caller | None"], Awaitable[Answer]]
+
+_EVERY = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"]
+
+
+class _Rest:
+    """What is not on the hot path; each answers for a caller whose key was looked at."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def routes(self) -> list[Route]:
+        """Give the table of paths."""
+        return [
+            Route("/v1/models", self._checked(self._models)),
+            Route("/v1/models/{name:path}", self._checked(self._model)),
+            Route("/{profile}/v1/models", self._checked(self._models)),
+            Route("/{profile}/v1/models/{name:path}", self._checked(self._model)),
+            Route("/healthz", self._healthz),
+            Route("/readyz", self._readyz),
+            Route("/metrics", self._metrics),
+            Route("/{path:path}", self._nothing, methods=_EVERY),
+        ]
+
+    def _checked(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            try:
+                caller = self._gateway.parts.keys(dict(request.scope["headers"]))
+                status, body = await handler(request, caller)
+            except RefusedError as refused:
+                return _refusal(refused.problem)
+            return _json(status, body)
+
+        return answer
+
+    async def _models(self, _request: Request, caller: Caller | None) -> Answer:
+        return 200, list_models(self._gateway.parts.current(), caller)
+
+    async def _model(self, request: Request, caller: Caller | None) -> Answer:
+        name = request.path_params["name"]
+        found = find_model(self._gateway.parts.current(), caller, name)
+        if found is None:
+            raise RefusedError(404, "model_not_found", f"no model `{name[:256]}`", "model")
+        return 200, found
+
+    async def _healthz(self, _request: Request) -> Response:
+        return _json(200, {"status": "ok"})
+
+    async def _readyz(self, _request: Request) -> Response:
+        if self._gateway.is_draining:
+            return _json(503, {"status": "draining"})
+        return _json(200, {"status": "ready"})
+
+    async def _metrics(self, _request: Request) -> Response:
+        return Response(self._gateway.parts.metrics.text(), media_type=CONTENT_TYPE)
+
+    async def _nothing(self, request: Request) -> Response:
+        _, slash, below = request.url.path.partition("/v1/")
+        if slash and below in {skin.path[1:] for skin in SKINS}:
+            return _refusal(Problem(405, "method_not_allowed", "this path takes a POST"))
+        return _refusal(Problem(404, "unknown_path", "nothing is served at this path"))
+
+
+def _json(status: int, body: dict[str, Any]) -> Response:
+    return Response(write_json(body), status, media_type="application/json")
+
+
+def _refusal(problem: Problem) -> Response:
+    response = _json(problem.status, openai_error(problem))
+    if problem.retry_after_s is not None:
+        response.headers["retry-after"] = str(problem.retry_after_s)
+    return response

@@ -1,0 +1,116 @@
+"""Bodies as they arrive: bounded, and JSON in one reading only."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import orjson
+
+from .errors import RefusedError, invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+
+MAX_BODY_BYTES = 32 * 1024 * 1024
+"""A body beyond this is refused (spec 3.6)."""
+
+MAX_DEPTH = 64
+"""A body nested deeper is refused (spec 3.6)."""
+
+
+async def read_body(
+    headers: Mapping[bytes, bytes], receive: Callable[[], Awaitable[MutableMapping[str, Any]]], max_bytes: int
+) -> bytes:
+    """Take a request's body; a promise of too much is refused before it is read."""
+    promised = headers.get(b"content-length", b"0")
+    if not promised.isdigit() or int(promised) > max_bytes:
+        raise _too_large(max_bytes)
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        return body
+    pieces = [body]
+    size = len(body)
+    while message.get("more_body"):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RefusedError(499, "client_closed_request", "the caller left before the body was whole")
+        pieces.append(message.get("body", b""))
+        size += len(pieces[-1])
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+    return b"".join(pieces)
+
+
+def _too_large(max_bytes: int) -> RefusedError:
+    return RefusedError(413, "request_too_large", f"a body may have at most {max_bytes} bytes")
+
+
+def parse_record(data: bytes) -> dict[str, Any]:
+    """Read a JSON object: no duplicate key, no number beyond a double, no lone surrogate, depth bounded."""
+    try:
+        value = _DECODER.decode(data.decode())
+        if b"\\u" in data:
+            orjson.loads(data)  # refuses lone surrogates, which the standard library lets through
+    except RecursionError:
+        raise invalid(f"the body is nested deeper than {MAX_DEPTH}") from None
+    except UnicodeDecodeError:
+        raise invalid("the body is not UTF-8") from None
+    except ValueError as error:
+        raise invalid(f"the body is no JSON: {_told(error)}") from None
+    if not isinstance(value, dict):
+        raise invalid("the body must be a JSON object")
+    if data.count(b"{") + data.count(b"[") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
+        raise invalid(f"the body is nested deeper than {MAX_DEPTH}")
+    return value
+
+
+def _told(error: ValueError) -> str:
+    """Say where, without a word of the body."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg.lower()} at line {error.lineno}, column {error.colno}"
+    return str(error) if isinstance(error, _OddJsonError) else "a number too long"
+
+
+class _OddJsonError(ValueError):
+    """JSON by its grammar, but of more than one meaning."""
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        raise _OddJsonError("a duplicate key")
+    return record
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise _OddJsonError("a number beyond a double")
+    return value
+
+
+def _constant(_text: str) -> NoReturn:
+    raise _OddJsonError("a number that is none")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_float=_float, parse_constant=_constant)
+
+
+def _is_deeper(value: Any, depth: int) -> bool:  # noqa: ANN401 - any JSON
+    if not isinstance(value, dict | list):
+        return False
+    if depth == 0:
+        return True
+    parts = value.values() if isinstance(value, dict) else value
+    return any(_is_deeper(part, depth - 1) for part in parts)
+
+
+def write_json(value: Any) -> bytes:  # noqa: ANN401 - any JSON
+    """Write JSON, also numbers wider than 64 bits."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")

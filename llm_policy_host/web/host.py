@@ -1,0 +1,43 @@
+"""What the gateway needs of a host, so that it need not know how one is made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llm_policy_host.ports import Clock
+    from llm_policy_host.run.driver import Live
+    from llm_policy_host.values import Contract, Plain, Ranking, Result
+
+
+class GatewayHost(Protocol):
+    """A host at work: one config, one engine."""
+
+    clock: Clock
+    disabled: Mapping[str, str]
+    """Providers that cannot be called by this host, and why."""
+
+    @property
+    def catalog(self) -> Mapping[str, Any]:
+        """Give the config as the core has it: providers, models, profiles, defaults."""
+
+    @property
+    def engine(self) -> Any:  # noqa: ANN401 - the core's engine, here or in its child
+        """Give the core's engine, for the helpers that ask it directly."""
+
+    async def run(self, contract: Contract) -> Result:
+        """Take a contract to its result."""
+
+    def live(self, contract: Contract) -> Live:
+        """Begin a streamed run."""
+
+    def rank(self, contract: Contract) -> Ranking:
+        """Say who would serve a contract."""
+
+    def status(self) -> Plain:
+        """Give the health of every provider."""
+
+    def open_until_ms(self) -> Mapping[str, float]:
+        """Give until when each provider or route `provider|family` is shut, by breaker or disabled."""
