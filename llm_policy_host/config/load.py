@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from llm_policy_host.core.vm import available_runtimes
 from llm_policy_host.errors import Problem
 
+from .auths import read_auths
 from .document import Document, Place
 from .lua_file import parse_lua
-from .settings import HOST_KEYS, Settings, read_auths, read_settings
+from .settings import HOST_KEYS, Settings, read_settings
 from .yaml_file import parse_yaml
 
 if TYPE_CHECKING:

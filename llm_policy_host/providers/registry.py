@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ._http import HttpClient
+from ._quota import ignored
 from .openai_compatible import OpenAICompatible
 from .scripted import Scripted
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from llm_policy_host.ports import Clock, Provider
+
+    from ._quota import NoteQuota
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,7 @@ class Tools:
     http: HttpClient
     clock: Clock
     scripts: Mapping[str, Any]
+    note_quota: NoteQuota = ignored
 
 
 ADAPTERS: Mapping[str, Callable[[Tools], Provider]] = {
@@ -30,12 +35,22 @@ ADAPTERS: Mapping[str, Callable[[Tools], Provider]] = {
 }
 
 
+_NEEDS: Mapping[str, str] = {"bedrock": "botocore"}
+"""Packages beyond the distribution's own that a dialect needs."""
+
+
+def lacking(kind: str) -> str | None:
+    """Name the package that a dialect needs and this machine has not."""
+    package = _NEEDS.get(kind)
+    return package if package is not None and importlib.util.find_spec(package) is None else None
+
+
 class Adapters:
     """One adapter per dialect over one pool of connections."""
 
-    def __init__(self, clock: Clock, scripts: Mapping[str, Any]) -> None:
+    def __init__(self, clock: Clock, scripts: Mapping[str, Any], note_quota: NoteQuota = ignored) -> None:
         self._http = HttpClient()
-        tools = Tools(self._http, clock, scripts)
+        tools = Tools(self._http, clock, scripts, note_quota)
         self.by_kind: Mapping[str, Provider] = {kind: make(tools) for kind, make in ADAPTERS.items()}
 
     async def close(self) -> None:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llm_policy_host.config.auths import read_auths
 from llm_policy_host.config.load import load_config
 from llm_policy_host.config.names import nearest, path_text
 from llm_policy_host.config.secrets import LocalSecrets
-from llm_policy_host.config.settings import read_auths, read_settings
+from llm_policy_host.config.settings import read_settings
 from llm_policy_host.config.yaml_file import MAX_NODES, parse_yaml
 from llm_policy_host.values import Missing, Secret
 
@@ -101,7 +102,7 @@ def test_a_path_leads_to_its_value_its_key_or_what_exists_of_it() -> None:
         ("host: {deadline_ms: 0}", ["1:21: $.host.deadline_ms: must be a whole number of milliseconds above 0"]),
         ("host: {trace: all}", ["1:15: $.host.trace: must be `used` or `full`"]),
         ("providers:\n  p: {auth: {kind: baerer}}", ["2:20: $.providers.p.auth.kind: must be one of none, bearer, oauth (did you mean `bearer`?)"]),
-        ("providers:\n  p: {auth: {kind: bearer}}", ["2:13: $.providers.p.auth: a bearer needs exactly one of `env` and `file`"]),
+        ("providers:\n  p: {auth: {kind: bearer}}", ["2:13: $.providers.p.auth: a bearer needs exactly one of `env`, `file` and `keyring`"]),
         ("providers:\n  p: {auth: {kind: bearer, env: A, fil: b}}", ["2:36: $.providers.p.auth.fil: unknown key `fil` (did you mean `file`?)"]),
         ("providers:\n  p: {auth: {kind: bearer, env: 3}}", ["2:33: $.providers.p.auth.env: must be a name"]),
         ("providers:\n  p: {auth: {kind: none}, auth_env: A}", ["2:27: $.providers.p.auth_env: both `auth` and `auth_env` are given"]),
