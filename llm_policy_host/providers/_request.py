@@ -134,14 +134,23 @@ def own_body(call: Call, dialect: Dialect) -> dict[str, Any] | None:
     return {name: value for name, value in call.passthrough.items() if name != MIRROR}
 
 
-def unsaid(call: Call, params: Container[str], settings: Container[str]) -> tuple[str, ...]:
-    """Name what is dropped on the way to a foreign dialect that has words for these alone."""
-    lost = [name for name, value in call.params.items() if value is not None and name not in params]
+def unsaid(
+    call: Call, dialect: Dialect | None, params: Container[str], settings: Container[str]
+) -> tuple[str, ...]:
+    """Name what is dropped on the way to `dialect`, which has words for these alone."""
+    lost = [name for name, value in call.params.items() if name not in params and _says(name, value)]
+    if dialect is not None and own_body(call, dialect) is not None:
+        return tuple(lost)
     lost += [name for name, value in said(call).items() if value is not None and name not in settings]
     if call.dialect != "openai":
         translated = _TRANSLATED.get(call.dialect, "").split()
         lost += [name for name in call.passthrough if name not in translated and name != MIRROR]
     return tuple(dict.fromkeys(name for name in lost if name not in _DELIVERY))
+
+
+def _says(name: str, value: Any) -> bool:  # noqa: ANN401 - a parameter's value
+    """Whether a parameter asks for more than leaving it out does."""
+    return value is not None and (name, value) != ("n", 1)
 
 
 def stops(call: Call) -> list[str]:
