@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from llm_policy_host.clock import SystemClock
 from llm_policy_host.providers._http import HttpClient
-from llm_policy_host.providers.openai_compatible import MAX_BAD_EVENTS, OpenAICompatible
+from llm_policy_host.providers._exchange import MAX_BAD_EVENTS
+from llm_policy_host.providers.openai_compatible import OpenAICompatible
 from llm_policy_host.values import Call, Credential, Failure, Response, Secret, StreamChunk
 
 from .server import Reply, Server, answer, completion, delta, events, failing, http
@@ -67,15 +67,6 @@ async def test_a_call_carries_model_messages_parameters_and_key(adapter: OpenAIC
         "model": "served-id",
         "messages": [{"role": "user", "content": "hi"}],
     }
-
-
-async def test_small_writes_leave_at_once() -> None:
-    client = HttpClient()
-    async with Server([answer()]) as server, client.post(server.base_url, {}, b"{}") as stream:
-        network = stream._response.extensions["network_stream"]
-        option = network.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-    await client.close()
-    assert option == 1
 
 
 async def test_no_secret_sends_no_authorization(adapter: OpenAICompatible) -> None:
