@@ -70,6 +70,7 @@ _OVERFLOW = re.compile(
     r"|prompt is too long: \d+ tokens > \d+ maximum"
     r"|input token count \(?\d+\)? exceeds the maximum number of tokens"
     r"|exceeds? the available context size"
+    r"|input length exceeds the context length"
     r"|input is too long for requested model",
     re.IGNORECASE,
 )
@@ -77,15 +78,9 @@ _OVERFLOW_STATUSES = (200, 400, 413, 422, 500)
 
 # By the name of the exception or of a parent: the client library stays behind _http.
 _BY_EXCEPTION: dict[str, FailureKind] = {
-    "TimeoutException": "timeout",
-    "RemoteProtocolError": "network_error",
-    "LocalProtocolError": "bad_request",
-    "DecodingError": "bad_response",
-    "TooManyRedirects": "bad_response",
-    "InvalidURL": "bad_request",
-    "UnsupportedProtocol": "bad_request",
-    "TransportError": "network_error",
+    "TimeoutError": "timeout",
     "OSError": "network_error",
+    "ValueError": "bad_request",
 }
 
 

@@ -1,84 +1,109 @@
-"""HTTP for the adapters: the only module that knows which client does it.
+"""HTTP for the adapters: the only module that knows who does it.
 
-Redirects are not followed and the environment's proxies not read: both could carry a key to
-a place the operator did not name. Timeouts are the driver's: it cancels.
+Redirects are not followed, the environment's proxies not read, no cookies kept: each could carry
+a key to a place the operator did not name. Timeouts are the driver's: it cancels, and a cancelled
+request closes its connection. Nothing is sent twice. Decision 0013 says why this is no library.
 """
 
 from __future__ import annotations
 
-import socket
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
-
-import httpx
+from functools import lru_cache
+from typing import TYPE_CHECKING, Self
 
 from llm_policy_host.values import HttpAnswer
 
 from ._failure import TransportError, of_exception
+from ._pool import Pool, read_target, request
+from ._wire import TooLargeError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    import ssl
+    from collections.abc import Mapping
+
+    from ._wire import Connection
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 """An answer beyond this is refused (spec 3.6 bounds requests alike)."""
 
-_NODELAY = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+_TROUBLES = (OSError, ValueError)
 
 
 class HttpStream:
     """An answer whose body arrives in pieces."""
 
-    def __init__(self, response: httpx.Response) -> None:
-        self._response = response
-        self.status = response.status_code
-        self.headers: Mapping[str, str] = response.headers
+    __slots__ = ("_connection", "headers", "status")
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """Give the body as it comes."""
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.status = connection.status
+        self.headers: Mapping[str, str] = connection.headers
+
+    def pieces(self) -> Self:
+        """Give the body as it comes: each piece is all that is there."""
+        return self
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
         try:
-            async for piece in self._response.aiter_bytes():
-                yield piece
-        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+            piece = await self._connection.piece()
+        except _TROUBLES as error:
             raise of_exception(error) from None
+        if not piece:
+            raise StopAsyncIteration
+        return piece
 
     async def read(self) -> bytes:
         """Give the rest of the body, up to its bound."""
-        body = bytearray()
-        async for piece in self.pieces():
-            body += piece
-            if len(body) > MAX_BODY_BYTES:
-                raise TransportError("bad_response", f"an answer larger than {MAX_BODY_BYTES} bytes")
-        return bytes(body)
+        try:
+            return await self._connection.whole(MAX_BODY_BYTES)
+        except TooLargeError:
+            raise TransportError("bad_response", f"an answer larger than {MAX_BODY_BYTES} bytes") from None
+        except _TROUBLES as error:
+            raise of_exception(error) from None
+
+
+class _Exchange:
+    """A request and its answer; leaving it before the body's end closes the connection."""
+
+    __slots__ = ("_body", "_client", "_connection", "_headers", "_method", "_target", "_url")
+
+    def __init__(
+        self, client: HttpClient, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> None:
+        self._client, self._method, self._url, self._headers, self._body = client, method, url, headers, body
+
+    async def __aenter__(self) -> HttpStream:
+        pool = self._client.pool
+        try:
+            self._target = self._client.target(self._url)
+            asked = request(self._method, self._target, self._headers, self._body)
+            self._connection = await pool.take(self._target)
+            try:
+                self._connection.send(asked)
+                await self._connection.head()
+            except BaseException:
+                pool.give_back(self._target, self._connection)
+                raise
+        except _TROUBLES as error:
+            raise of_exception(error) from None
+        return HttpStream(self._connection)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._client.pool.give_back(self._target, self._connection)
 
 
 class HttpClient:
-    """A pool of connections for one event loop."""
+    """HTTP over one event loop's pool; `tls` says whom to trust instead of the usual."""
 
-    def __init__(self) -> None:
-        self._client = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
-                socket_options=_NODELAY,
-                trust_env=False,
-            ),
-            timeout=None,  # noqa: S113 - the driver's timeouts cancel
-            follow_redirects=False,
-            trust_env=False,
-        )
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.pool = Pool(tls)
+        self.target = lru_cache(maxsize=1024)(read_target)
 
-    @asynccontextmanager
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> AsyncIterator[HttpStream]:
+    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> _Exchange:
         """Send a JSON body and give the answer as a stream; a broken wire is a `TransportError`."""
-        given = {"content-type": "application/json", "accept-encoding": "identity", **headers}
-        try:
-            request = self._client.build_request("POST", url, headers=given, content=body)
-            response = await self._client.send(request, stream=True)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-            raise of_exception(error) from None
-        try:
-            yield HttpStream(response)
-        finally:
-            await response.aclose()
+        return _Exchange(self, "POST", url, {"content-type": "application/json", **headers}, body)
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
         """Send a JSON body and give the whole answer."""
@@ -90,11 +115,11 @@ class HttpClient:
     ) -> HttpAnswer:
         """Give a whole answer, off the hot path; a broken wire is an `OSError` without its text."""
         try:
-            response = await self._client.request(method, url, headers=dict(headers), content=body)
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            raise OSError(type(error).__name__) from None
-        return HttpAnswer(response.status_code, response.headers, response.content)
+            async with _Exchange(self, method, url, headers, body) as stream:
+                return HttpAnswer(stream.status, stream.headers, await stream.read())
+        except TransportError as error:
+            raise OSError(str(error)) from None
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        await self.pool.close()
