@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
@@ -44,36 +45,60 @@ _BY_STATUS: dict[int, FailureKind] = {
     5: "server_error",
 }
 
-# A provider's own word, in `error.code` or `error.type`, says more than the status.
+# A provider's own word says more than the status. It stands in `error.code`, `error.type`,
+# `error.status` (Google) or the reason of one of `error.details`.
 _BY_CODE: dict[str, FailureKind] = {
     "account_deactivated": "auth_error",
+    "api_error": "server_error",
+    "api_key_invalid": "auth_error",
+    "api_key_service_blocked": "auth_error",
     "authentication_error": "auth_error",
+    "billing_disabled": "payment_required",
+    "billing_error": "payment_required",
     "billing_not_active": "payment_required",
     "content_filter": "content_filter",
     "content_policy_violation": "content_filter",
     "context_length_exceeded": "context_overflow",
+    "deadline_exceeded": "timeout",
     "deployment_not_found": "model_unavailable",
     "deploymentnotfound": "model_unavailable",
     "engine_overloaded": "server_error",
     "exceed_context_size_error": "context_overflow",
+    "failed_precondition": "auth_error",
     "insufficient_balance": "payment_required",
     "insufficient_quota": "payment_required",
+    "internal": "server_error",
     "invalid_api_key": "auth_error",
     "model_not_found": "model_unavailable",
+    "not_found": "model_unavailable",
+    "not_found_error": "model_unavailable",
+    "organization_on_hold": "auth_error",
     "overloaded_error": "server_error",
+    "permission_denied": "auth_error",
+    "permission_error": "auth_error",
+    "ramp_limit_exceeded": "rate_limit",
+    "rate_limit_error": "rate_limit",
     "rate_limit_exceeded": "rate_limit",
+    "request_too_large": "bad_request",
+    "resource_exhausted": "rate_limit",
     "server_error": "server_error",
+    "service_disabled": "auth_error",
+    "timeout_error": "timeout",
+    "unauthenticated": "auth_error",
+    "unavailable": "server_error",
 }
 
 _OVERFLOW = re.compile(
     r"maximum context length is \d+ tokens"
     r"|prompt is too long: \d+ tokens > \d+ maximum"
+    r"|input length and `max_tokens` exceed context limit: \d+ \+ \d+ > \d+"
     r"|input token count \(?\d+\)? exceeds the maximum number of tokens"
     r"|exceeds? the available context size"
     r"|input length exceeds the context length"
     r"|input is too long for requested model",
     re.IGNORECASE,
 )
+_UNPAID = re.compile(r"your credit balance is too low", re.IGNORECASE)
 _OVERFLOW_STATUSES = (200, 400, 413, 422, 500)
 
 # By the name of the exception or of a parent: the client library stays behind _http.
@@ -106,19 +131,45 @@ def of_error(status: int, error: Any, headers: Mapping[str, str], now_ms: int) -
         status = code
     kind = _kind(status, fields, text)
     shown = status if status >= 400 else None
-    return Failure(kind, shown, retry_after_ms(headers, now_ms), text[:500])
+    wanted = retry_after_ms(headers, now_ms)
+    return Failure(kind, shown, _retry_delay(fields) if wanted is None else wanted, text[:500])
 
 
 def _kind(status: int, fields: Mapping[str, Any], text: str) -> FailureKind:
-    words = [str(fields.get(name, "")).lower() for name in ("code", "type")]
-    named = next((_BY_CODE[word] for word in words if word in _BY_CODE), None)
+    named = next((_BY_CODE[word] for word in _words(fields) if word in _BY_CODE), None)
     if named is not None:
         return named
     if status in _OVERFLOW_STATUSES and _OVERFLOW.search(text):
         return "context_overflow"
+    if status == 400 and _UNPAID.search(text):
+        return "payment_required"
     if status == 200:
-        return "server_error"
+        return "bad_request" if _BLAME.intersection(_words(fields)) else "server_error"
     return _BY_STATUS.get(status) or _BY_STATUS.get(status // 100) or "unknown"
+
+
+# Inside an answer of status 200, where no status says whose fault it is.
+_BLAME = frozenset({"invalid_request_error", "invalid_argument"})
+
+
+def _words(fields: Mapping[str, Any]) -> list[str]:
+    """Give a provider's own words for an error, the finest first."""
+    given = [detail.get("reason") for detail in _details(fields)]
+    given += [fields.get(name) for name in ("code", "type", "status")]
+    return [word.lower() for word in given if isinstance(word, str)]
+
+
+def _details(fields: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Give the records that Google adds to an error."""
+    details = fields.get("details")
+    return [each for each in details if isinstance(each, dict)] if isinstance(details, list) else []
+
+
+def _retry_delay(fields: Mapping[str, Any]) -> int | None:
+    """Read Google's `RetryInfo`: `{"retryDelay": "34s"}`."""
+    delays = (detail.get("retryDelay") for detail in _details(fields))
+    waits = [_duration(delay) for delay in delays if isinstance(delay, str)]
+    return _bounded(max((wait for wait in waits if wait is not None), default=None))
 
 
 def _error_in(body: bytes) -> Any:  # noqa: ANN401 - whatever the provider sent
@@ -137,6 +188,10 @@ _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+
 _RESETS = (
     ("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
     ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
+    *(
+        (f"anthropic-ratelimit-{what}-remaining", f"anthropic-ratelimit-{what}-reset")
+        for what in ("requests", "tokens", "input-tokens", "output-tokens")
+    ),
 )
 _MAX_RETRY_AFTER_MS = 24 * 3_600_000
 
@@ -147,8 +202,12 @@ def retry_after_ms(headers: Mapping[str, str], now_ms: int) -> int | None:
     if wanted is None:
         wanted = _after(headers.get("retry-after"), now_ms)
     if wanted is None:
-        resets = [_duration(headers.get(reset)) for left, reset in _RESETS if headers.get(left) == "0"]
+        resets = [_reset(headers.get(reset), now_ms) for left, reset in _RESETS if headers.get(left) == "0"]
         wanted = max((reset for reset in resets if reset is not None), default=None)
+    return _bounded(wanted)
+
+
+def _bounded(wanted: float | None) -> int | None:
     return None if wanted is None else min(max(0, round(wanted)), _MAX_RETRY_AFTER_MS)
 
 
@@ -168,6 +227,17 @@ def _after(text: str | None, now_ms: int) -> float | None:
     try:
         return parsedate_to_datetime(text).timestamp() * 1000 - now_ms
     except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _reset(text: str | None, now_ms: int) -> float | None:
+    """Read a duration, or a moment as RFC 3339 has it."""
+    wait = _duration(text)
+    if wait is not None or text is None:
+        return wait
+    try:
+        return datetime.fromisoformat(text).timestamp() * 1000 - now_ms
+    except (ValueError, OverflowError):
         return None
 
 

@@ -33,6 +33,26 @@ from llm_policy_host.providers._failure import of_answer, retry_after_ms
         (400, {"type": "exceed_context_size_error"}, "context_overflow"),
         (400, {"message": "the context of your question is too long"}, "bad_request"),
         (429, {"message": "maximum context length is 4096 tokens"}, "rate_limit"),
+        (403, {"type": "billing_error"}, "payment_required"),
+        (413, {"type": "request_too_large"}, "bad_request"),
+        (404, {"type": "not_found_error"}, "model_unavailable"),
+        (
+            400,
+            {"type": "invalid_request_error", "message": "Your credit balance is too low to"},
+            "payment_required",
+        ),
+        (
+            400,
+            {"message": "input length and `max_tokens` exceed context limit: 9 + 5 > 10"},
+            "context_overflow",
+        ),
+        (400, {"status": "INVALID_ARGUMENT", "details": [{"reason": "API_KEY_INVALID"}]}, "auth_error"),
+        (400, {"status": "FAILED_PRECONDITION", "message": "User location is not supported"}, "auth_error"),
+        (400, {"status": "INVALID_ARGUMENT", "details": "x"}, "bad_request"),
+        (500, {"status": "RESOURCE_EXHAUSTED"}, "rate_limit"),
+        (200, {"status": "UNAVAILABLE"}, "server_error"),
+        (200, {"type": "invalid_request_error"}, "bad_request"),
+        (200, {"code": "timeout_error"}, "timeout"),
     ],
 )
 def test_status_and_body_tell_the_kind(status: int, error: dict[str, str], kind: str) -> None:
@@ -60,8 +80,38 @@ def test_a_body_that_is_no_error_record_still_has_a_kind(body: bytes) -> None:
         ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6m0s"}, 360_000),
         ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "20ms"}, 20),
         ({"x-ratelimit-remaining-requests": "5", "x-ratelimit-reset-requests": "6m0s"}, None),
+        (
+            {
+                "anthropic-ratelimit-tokens-remaining": "0",
+                "anthropic-ratelimit-tokens-reset": "1970-01-12T13:46:45Z",
+            },
+            5000,
+        ),
+        ({"anthropic-ratelimit-tokens-remaining": "0", "anthropic-ratelimit-tokens-reset": "soon"}, None),
+        (
+            {
+                "anthropic-ratelimit-tokens-remaining": "9",
+                "anthropic-ratelimit-tokens-reset": "1970-01-12T13:46:45Z",
+            },
+            None,
+        ),
         ({}, None),
     ],
 )
 def test_headers_tell_when_to_ask_again(headers: dict[str, str], wanted: int | None) -> None:
     assert retry_after_ms(headers, 1_000_000_000) == wanted
+
+
+@pytest.mark.parametrize(
+    ("details", "wanted"),
+    [
+        ([{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34s"}], 34_000),
+        ([{"reason": "x"}, {"retryDelay": "1.5s"}], 1500),
+        ([{"retryDelay": "soon"}, "x", {"retryDelay": 3}], None),
+        ({"retryDelay": "34s"}, None),
+    ],
+)
+def test_google_tells_in_the_body_when_to_ask_again(details: object, wanted: int | None) -> None:
+    body = json.dumps({"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "details": details}}).encode()
+    assert of_answer(429, {}, body, 0).retry_after_ms == wanted
+    assert of_answer(429, {"retry-after": "1"}, body, 0).retry_after_ms == 1000
