@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._http import HttpClient
 from ._quota import ignored
+from .anthropic import Anthropic
 from .ollama import Ollama
 from .openai_compatible import OpenAICompatible
 from .scripted import Scripted
@@ -31,6 +32,7 @@ class Tools:
 
 
 ADAPTERS: Mapping[str, Callable[[Tools], Provider]] = {
+    "anthropic": lambda tools: Anthropic(tools.http, tools.clock),
     "openai_compatible": lambda tools: OpenAICompatible(tools.http, tools.clock),
     "ollama": lambda tools: Ollama(tools.http, tools.clock),
     "scripted": lambda tools: Scripted(tools.scripts, tools.clock),
