@@ -181,8 +181,15 @@ class Connection(asyncio.Protocol):
 
     # The parser's side ------------------------------------------------------------------------
 
+    def on_message_begin(self) -> None:
+        """Take note of an answer that nobody asked for: none of it may reach a reader."""
+        if self.is_over:
+            self._keeps_alive = False
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; repeated ones are joined."""
+        if self.is_over:
+            return
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         headers = self.headers
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
@@ -193,19 +200,20 @@ class Connection(asyncio.Protocol):
         if status < 200:
             self._is_interim = True
             self.headers = {}
-        else:
+        elif not self.is_over:
             self.status = status
             self._has_head = True
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
-        self._pieces.append(body)
-        self._size += len(body)
+        if not self.is_over:
+            self._pieces.append(body)
+            self._size += len(body)
 
     def on_message_complete(self) -> None:
-        """Take note of the end; a second answer in the same bytes ends the connection."""
+        """Take note of the end, which an interim answer has not reached."""
         if self._is_interim:
             self._is_interim = False
-            return
-        self._keeps_alive = not self.is_over and self._parser.should_keep_alive()
-        self.is_over = True
+        elif not self.is_over:
+            self._keeps_alive = self._parser.should_keep_alive()
+            self.is_over = True
