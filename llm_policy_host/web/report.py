@@ -27,8 +27,11 @@ def headers(
 ) -> Headers:
     """Give the headers that every answer has; `-` where there is nothing to tell."""
     usd = _UNTOLD if cost.usd is None else f"{cost.usd:.9f}".rstrip("0").rstrip(".").encode()
+    request_id = asked.request_id.encode()
     return [
-        (b"x-llm-policy-request-id", asked.request_id.encode()),
+        (b"x-request-id", request_id),  # where OpenAI's clients look for it
+        (b"request-id", request_id),  # where Anthropic's do
+        (b"x-llm-policy-request-id", request_id),
         (b"x-llm-policy-provider", _told(candidate.get("provider_id"))),
         (b"x-llm-policy-model", _told(candidate.get("model_family"))),
         (b"x-llm-policy-served-by", _told(candidate.get("served_by") or candidate.get("provider_id"))),

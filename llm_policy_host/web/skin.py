@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
+
+from llm_policy_host.values import nothing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +26,11 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request besides its body. `model` is as the caller wrote it; `profile` is of the path."""
+    """What a skin may know of a request besides its contract.
+
+    `model` is as the caller wrote it; `profile` is of the path; `body` is what an answer may have
+    to repeat; `headers` may turn on parts of a dialect.
+    """
 
     request_id: str
     created: int
@@ -34,6 +40,8 @@ class Asked:
     is_stream: bool = False
     wants_metadata: bool = False
     wants_usage: bool = False
+    body: Mapping[str, Any] = field(default_factory=nothing, repr=False)
+    headers: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
 
 
 class Encoder(Protocol):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llm_policy_host.web.errors import invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # The caller's word for a parameter to the language's (spec 1.7). A number or text goes to the policy;
 # anything else under such a name is the caller's mistake.
@@ -62,3 +65,28 @@ def records(value: Any, at: str) -> list[dict[str, Any]]:  # noqa: ANN401 - as t
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise invalid("must be a list of objects", at)
     return value
+
+
+def optional_record(value: Any, at: str) -> dict[str, Any]:  # noqa: ANN401 - as the caller wrote it
+    """Read an object; an absent one is empty."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise invalid("must be an object", at)
+    return value
+
+
+def wanted_text(record: Mapping[str, Any], name: str, at: str) -> str:
+    """Read a text that must be there."""
+    value = record.get(name)
+    if not isinstance(value, str):
+        raise invalid("must be a text", f"{at}.{name}")
+    return value
+
+
+def flag(record: Mapping[str, Any], name: str, at: str) -> bool:
+    """Read a boolean; an absent one is false."""
+    value = record.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise invalid("must be true or false", f"{at}.{name}")
+    return bool(value)
