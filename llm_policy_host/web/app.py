@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .body import write_json
+from .body import parse_record, read_body, write_json
 from .errors import Problem, RefusedError
 from .metrics import CONTENT_TYPE
 from .skins.chat import Chat, openai_error
 from .skins.completions import Completions
+from .skins.counting import ESTIMATED, count_tokens
 from .skins.embeddings import Embeddings
+from .skins.messages import Messages, anthropic_error
 from .skins.models import find_model, list_models
 
 if TYPE_CHECKING:
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 
     from .gateway import Gateway, Receive, Scope, Send
     from .skin import Caller, Skin
+
+_log = logging.getLogger("llm_policy.gateway")
 
 SKINS: tuple[Skin, ...] = (Chat(), Completions(), Embeddings())
 """Every API that takes a POST below `/v1`."""
@@ -36,21 +42,30 @@ class App:
         self.gateway = gateway
         self._close = close
         self._skins: Mapping[str, Skin] = {f"/v1{skin.path}": skin for skin in SKINS}
-        self._rest = Starlette(routes=_Rest(gateway).routes())
+        self._rest = Starlette(
+            routes=_Rest(gateway).routes(),
+            exception_handlers={HTTPException: _unserved, Exception: _defect},
+        )
+        self._rest.router.redirect_slashes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's request, as ASGI wants it."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
             return
-        skin, profile = self._find(scope)
+        skin, profile = self._find(scope["path"])
         if skin is not None and scope["method"] == "POST":
             await self.gateway.serve(skin, profile, scope, receive, send)
         else:
-            await self._rest(scope, receive, send)
+            await self._look_up(scope, receive, send)
 
-    def _find(self, scope: Scope) -> tuple[Skin | None, str | None]:
-        path: str = scope["path"]
+    async def _look_up(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._rest(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 - it was answered; its text may quote what must not be logged
+            _log.error("a request failed: %s", type(error).__name__)
+
+    def _find(self, path: str) -> tuple[Skin | None, str | None]:
         skin = self._skins.get(path)
         if skin is not None:
             return skin, None
@@ -71,8 +86,6 @@ class App:
 Answer = tuple[int, dict[str, Any]]
 Handler = Callable[["Request", "Caller | None"], Awaitable[Answer]]
 
-_EVERY = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"]
-
 
 class _Rest:
     """What is not on the hot path; each answers for a caller whose key was looked at."""
@@ -81,16 +94,20 @@ class _Rest:
         self._gateway = gateway
 
     def routes(self) -> list[Route]:
-        """Give the table of paths."""
+        """Give the table of paths; those of the skins say here only that they take a POST."""
+        bases = ("/v1", "/{profile}/v1")
+        skins = [f"{base}{skin.path}" for base in bases for skin in SKINS]
         return [
+            *(Route(path, _unreached, methods=["POST"]) for path in skins),
             Route("/v1/models", self._checked(self._models)),
             Route("/v1/models/{name:path}", self._checked(self._model)),
             Route("/{profile}/v1/models", self._checked(self._models)),
             Route("/{profile}/v1/models/{name:path}", self._checked(self._model)),
+            Route("/v1/messages/count_tokens", self._count_tokens, methods=["POST"]),
+            Route("/{profile}/v1/messages/count_tokens", self._count_tokens, methods=["POST"]),
             Route("/healthz", self._healthz),
             Route("/readyz", self._readyz),
             Route("/metrics", self._metrics),
-            Route("/{path:path}", self._nothing, methods=_EVERY),
         ]
 
     def _checked(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
@@ -114,6 +131,17 @@ class _Rest:
             raise RefusedError(404, "model_not_found", f"no model `{name[:256]}`", "model")
         return 200, found
 
+    async def _count_tokens(self, request: Request) -> Response:
+        headers, parts = dict(request.scope["headers"]), self._gateway.parts
+        try:
+            parts.keys(headers)
+            data = await read_body(headers, request.receive, parts.limits.max_body_bytes)
+            response = _json(200, count_tokens(parse_record(data)))
+        except RefusedError as refused:
+            return _refusal(refused.problem, anthropic_error)
+        response.headers.update(ESTIMATED)
+        return response
+
     async def _healthz(self, _request: Request) -> Response:
         return _json(200, {"status": "ok"})
 
@@ -125,19 +153,31 @@ class _Rest:
     async def _metrics(self, _request: Request) -> Response:
         return Response(self._gateway.parts.metrics.text(), media_type=CONTENT_TYPE)
 
-    async def _nothing(self, request: Request) -> Response:
-        _, slash, below = request.url.path.partition("/v1/")
-        if slash and below in {skin.path[1:] for skin in SKINS}:
-            return _refusal(Problem(405, "method_not_allowed", "this path takes a POST"))
+
+async def _unreached(_request: Request) -> Response:
+    raise HTTPException(404)
+
+
+async def _unserved(_request: Request, error: Exception) -> Response:
+    """Answer for a path or a method that nobody serves."""
+    allowed = (getattr(error, "headers", None) or {}).get("Allow")
+    if allowed is None:
         return _refusal(Problem(404, "unknown_path", "nothing is served at this path"))
+    response = _refusal(Problem(405, "method_not_allowed", f"this path takes {allowed}"))
+    response.headers["allow"] = allowed
+    return response
+
+
+async def _defect(_request: Request, _error: Exception) -> Response:
+    return _refusal(Problem(500, "internal_error", "the gateway failed"))
 
 
 def _json(status: int, body: dict[str, Any]) -> Response:
     return Response(write_json(body), status, media_type="application/json")
 
 
-def _refusal(problem: Problem) -> Response:
-    response = _json(problem.status, openai_error(problem))
+def _refusal(problem: Problem, worded: Callable[[Problem], dict[str, Any]] = openai_error) -> Response:
+    response = _json(problem.status, worded(problem))
     if problem.retry_after_s is not None:
         response.headers["retry-after"] = str(problem.retry_after_s)
     return response

@@ -30,18 +30,22 @@ async def read_body(
     message = await receive()
     body: bytes = message.get("body", b"")
     if not message.get("more_body"):
-        return body
+        return _bounded(body, max_bytes)
     pieces = [body]
     size = len(body)
-    while message.get("more_body"):
+    while message.get("more_body") and size <= max_bytes:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise RefusedError(499, "client_closed_request", "the caller left before the body was whole")
         pieces.append(message.get("body", b""))
         size += len(pieces[-1])
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-    return b"".join(pieces)
+    return _bounded(b"".join(pieces), max_bytes)
+
+
+def _bounded(body: bytes, max_bytes: int) -> bytes:
+    if len(body) > max_bytes:
+        raise _too_large(max_bytes)
+    return body
 
 
 def _too_large(max_bytes: int) -> RefusedError:

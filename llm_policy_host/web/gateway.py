@@ -17,6 +17,7 @@ from . import report
 from .body import parse_record, read_body, write_json
 from .errors import Problem, RefusedError, invalid, problem_of
 from .limits import Gate, Limits
+from .recovery import recovery_ms
 from .skin import Asked
 
 if TYPE_CHECKING:
@@ -153,11 +154,18 @@ class _Exchange:
         async with _Departure(self):
             result = await host.run(contract)
         if not result.ok:
-            await self.refuse(self._problem(host, result), result)
+            await self._fail(host, contract, result)
             return
         body = write_json(self.skin.whole(result, self.asked))
         await self._write(200, self._headers(result), body)
         self.note(200, result)
+
+    async def _fail(self, host: GatewayHost, contract: Contract, result: Result) -> None:
+        """Say why there is no answer; where nobody was eligible, plan once more to learn who was refused."""
+        if result.error == "no_candidates" and not result.trace.rejected:
+            rejected = host.rank(contract).rejected
+            result = dataclasses.replace(result, trace=dataclasses.replace(result.trace, rejected=rejected))
+        await self.refuse(self._problem(host, result), result)
 
     def _problem(self, host: GatewayHost, result: Result) -> Problem:
         return problem_of(result, recovery_ms(host, result))
@@ -182,7 +190,7 @@ class _Exchange:
             first = await anext(batches)
             result = first[-1].result
             if result is not None and not result.ok:
-                await self.refuse(self._problem(host, result), result)
+                await self._fail(host, contract, result)
                 return
             encoder = self.skin.encoder(self.asked)
             encoder.begin(live.candidate or (result.chosen if result else None) or {})
@@ -287,26 +295,3 @@ class _Departure:
         if self._task is not None:
             self._exchange.has_left = True
             self._task.cancel()
-
-
-def recovery_ms(host: GatewayHost, result: Result) -> int | None:
-    """Say in how many milliseconds the first route that is shut only for now may be back.
-
-    None where nobody was passed over for his health: then waiting would not help.
-    """
-    shut = host.open_until_ms()
-    now_ms = host.clock.now_ms()
-    waits = []
-    for refused in result.trace.rejected:
-        route = f"{refused.provider_id}|{refused.model_family}"
-        if not _is_of_health(refused.reason):
-            continue
-        until_ms = max(shut.get(refused.provider_id, 0), shut.get(route, 0))
-        if until_ms > now_ms:
-            waits.append(round(until_ms - now_ms))
-    return min(waits, default=None)
-
-
-def _is_of_health(reason: str) -> bool:
-    """Whether a rejection may be of health: the sugar's `not(is disabled)` fails with `not`."""
-    return reason in ("not", "is:disabled", "is:breaker_open")

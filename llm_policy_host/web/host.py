@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from llm_policy_host.ports import Clock
     from llm_policy_host.run.driver import Live
+    from llm_policy_host.run.lanes import Lanes
     from llm_policy_host.values import Contract, Plain, Ranking, Result
 
 
@@ -38,6 +39,9 @@ class GatewayHost(Protocol):
 
     def status(self) -> Plain:
         """Give the health of every provider."""
+
+    def lanes(self) -> Lanes:
+        """Give the present loop's lanes."""
 
     def open_until_ms(self) -> Mapping[str, float]:
         """Give until when each provider or route `provider|family` is shut, by breaker or disabled."""

@@ -1,0 +1,78 @@
+"""A caller of the gateway: what was answered, over a bare client."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HI: list[dict[str, Any]] = [{"role": "user", "content": "hi"}]
+CHAT = "/v1/chat/completions"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    @property
+    def data(self) -> Any:
+        return json.loads(self.text)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        error: dict[str, Any] = self.data["error"]
+        return error
+
+    @property
+    def events(self) -> list[Any]:
+        """Give the data of a stream's events; `[DONE]` stays a text."""
+        return [
+            line[6:] if line == "data: [DONE]" else json.loads(line[6:])
+            for line in self.text.split("\n")
+            if line.startswith("data: ")
+        ]
+
+    @property
+    def own(self) -> dict[str, str]:
+        """Give the headers that are ours, without their prefix."""
+        prefix = "x-llm-policy-"
+        return {name[len(prefix) :]: text for name, text in self.headers.items() if name.startswith(prefix)}
+
+
+def ask(
+    url: str,
+    body: Any = None,
+    *,
+    method: str = "POST",
+    headers: Mapping[str, str] | None = None,
+    content: Any = None,
+    timeout_s: float = 30,
+) -> Answer:
+    """Ask once, and read the answer whole."""
+    data = json.dumps(body).encode() if body is not None else content
+    with httpx.Client(timeout=timeout_s, trust_env=False) as client:
+        answer = client.request(method, url, content=data, headers=headers)
+    return Answer(answer.status_code, dict(answer.headers), answer.text)
+
+
+def get(url: str, **more: Any) -> Answer:
+    return ask(url, method="GET", **more)
+
+
+def chat(url: str, content: str = "hi", path: str = CHAT, *, full: bool = False, **more: Any) -> Answer:
+    """Ask for a chat completion."""
+    headers = {"x-llm-policy-metadata": "full"} if full else None
+    return ask(url + path, {"messages": [{"role": "user", "content": content}], **more}, headers=headers)
+
+
+def text_of(events: list[Any]) -> str:
+    """Join the text of a chat's stream."""
+    choices = [choice for event in events if isinstance(event, dict) for choice in event.get("choices", ())]
+    return "".join(choice["delta"].get("content") or "" for choice in choices)
