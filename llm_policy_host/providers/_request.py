@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import re
+import struct
+from base64 import b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,22 +19,23 @@ from llm_policy_host.values import NOTHING, Failure
 from ._plain import record, records, text
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
-    from llm_policy_host.values import Call, Dialect
+    from llm_policy_host.values import Call, Dialect, FailureKind
 
 MIRROR = "_openai"
 """Where a caller's body in another dialect keeps its settings in OpenAI's words; never sent."""
 
-# What a skin has already put into canonical form, by the dialect of the caller's whole body.
-_TRANSLATED: Mapping[str, str] = {
-    "anthropic": "model messages system tools tool_choice stop_sequences max_tokens temperature top_p top_k",
-    "openai_responses": "model input instructions tools tool_choice parallel_tool_calls max_output_tokens"
-    " temperature top_p text reasoning",
-}
+LOST = "_lost"
+"""Where such a body names what of it no other dialect is told; never sent."""
 
-# How an answer is delivered is the gateway's affair, and these ask for nothing else.
-_DELIVERY = frozenset({"model", "messages", "stream", "stream_options"})
+BETAS = "_betas"
+"""Where such a body names the parts of its dialect that a header turns on; sent as that header."""
+
+# How an answer is delivered is the gateway's affair; `max_tokens` says the bound in every case.
+_DELIVERY = frozenset(
+    {"model", "messages", "stream", "stream_options", "encoding_format", "max_completion_tokens"}
+)
 
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*?;base64,", re.IGNORECASE)
 
@@ -40,8 +43,8 @@ _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*?;base64,", re.
 class UnsayableError(Exception):
     """A call holds what a dialect has no words for, and dropping it would change the question."""
 
-    def __init__(self, detail: str) -> None:
-        self.failure = Failure("bad_request", detail=detail)
+    def __init__(self, detail: str, kind: FailureKind = "bad_request") -> None:
+        self.failure = Failure(kind, detail=detail)
         super().__init__(detail)
 
 
@@ -131,7 +134,7 @@ def own_body(call: Call, dialect: Dialect) -> dict[str, Any] | None:
     """
     if call.dialect != dialect or call.filters:
         return None
-    return {name: value for name, value in call.passthrough.items() if name != MIRROR}
+    return {name: value for name, value in call.passthrough.items() if name not in (MIRROR, LOST, BETAS)}
 
 
 def unsaid(
@@ -143,8 +146,7 @@ def unsaid(
         return tuple(lost)
     lost += [name for name, value in said(call).items() if value is not None and name not in settings]
     if call.dialect != "openai":
-        translated = _TRANSLATED.get(call.dialect, "").split()
-        lost += [name for name in call.passthrough if name not in translated and name != MIRROR]
+        lost += call.passthrough.get(LOST, ())
     return tuple(dict.fromkeys(name for name in lost if name not in _DELIVERY))
 
 
@@ -190,6 +192,14 @@ def _function(tool: Mapping[str, Any]) -> Function:
         parameters=record(given.get("parameters")) or {"type": "object", "properties": {}},
         is_strict=strict if isinstance(strict, bool) else None,
     )
+
+
+def as_asked(call: Call, vectors: Sequence[Sequence[float]]) -> tuple[Sequence[float] | str, ...]:
+    """Give vectors as numbers, or packed in base64 where the caller wants them so."""
+    if said(call).get("encoding_format") != "base64":
+        return tuple(vectors)
+    packed = (struct.pack(f"<{len(vector)}f", *vector) for vector in vectors)
+    return tuple(b64encode(each).decode() for each in packed)
 
 
 # Messages ---------------------------------------------------------------------------------------

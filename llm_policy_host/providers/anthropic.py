@@ -12,6 +12,7 @@ from ._exchange import Ask, HttpAdapter, SseReader, empty
 from ._failure import of_error
 from ._plain import count, encoded, record, records, text
 from ._request import (
+    BETAS,
     Image,
     Text,
     ToolResult,
@@ -63,6 +64,9 @@ class Anthropic(HttpAdapter):
         if call.kind == "embeddings":
             raise UnsayableError("this provider's dialect has no embeddings")
         headers = {"anthropic-version": VERSION}
+        betas = call.passthrough.get(BETAS) if own_body(call, "anthropic") is not None else None
+        if betas:
+            headers["anthropic-beta"] = ",".join(betas)
         if credential.secret is not None:
             headers["x-api-key"] = credential.secret.reveal()
         url = (call.base_url or "").rstrip("/") + "/messages"
