@@ -74,12 +74,12 @@ class HttpAdapter(ABC):
             ask = self._ask(call, credential, is_stream=False)
             answer = await self._http.send(ask.url, ask.headers, ask.body)
         except (TransportError, UnsayableError) as error:
-            return _clean(error.failure, credential)
+            return cleaned(error.failure, credential)
         if answer.status != 200:
             failure = of_answer(answer.status, answer.headers, answer.body, self._clock.now_ms())
-            return _clean(failure, credential)
+            return cleaned(failure, credential)
         read = self._read(call, parsed(answer.body), answer.headers)
-        return _clean(read, credential) if isinstance(read, Failure) else read
+        return cleaned(read, credential) if isinstance(read, Failure) else read
 
     async def stream(
         self, call: Call, credential: Credential
@@ -89,9 +89,9 @@ class HttpAdapter(ABC):
             ask = self._ask(call, credential, is_stream=True)
             async with self._http.post(ask.url, ask.headers, ask.body) as stream:
                 async for item in self._items(call, stream):
-                    yield _clean(item, credential) if isinstance(item, Failure) else item
+                    yield cleaned(item, credential) if isinstance(item, Failure) else item
         except (TransportError, UnsayableError) as error:
-            yield _clean(error.failure, credential)
+            yield cleaned(error.failure, credential)
 
     async def close(self) -> None:  # noqa: B027 - most hold nothing
         """Give back what it holds: nothing, the connections are the wiring's."""
@@ -124,7 +124,7 @@ async def _pieces(stream: HttpStream, reader: Reader) -> AsyncIterator[Sequence[
         yield ending
 
 
-def _clean(failure: Failure, credential: Credential) -> Failure:
+def cleaned(failure: Failure, credential: Credential) -> Failure:
     """Take the call's own secrets out of a provider's words: some quote what they refuse."""
     detail = failure.detail
     for secret in (credential.secret, *credential.extras.values()):

@@ -67,6 +67,8 @@ _BY_CODE: dict[str, FailureKind] = {
     "failed_precondition": "auth_error",
     "insufficient_balance": "payment_required",
     "insufficient_quota": "payment_required",
+    "usage_limit_reached": "rate_limit",
+    "usage_not_included": "payment_required",
     "internal": "server_error",
     "invalid_api_key": "auth_error",
     "model_not_found": "model_unavailable",

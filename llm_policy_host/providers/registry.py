@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ._http import HttpClient
 from ._quota import ignored
 from .anthropic import Anthropic
+from .google import Google
 from .ollama import Ollama
+from .openai_codex import OpenAICodex
 from .openai_compatible import OpenAICompatible
 from .scripted import Scripted
 
@@ -33,6 +35,8 @@ class Tools:
 
 ADAPTERS: Mapping[str, Callable[[Tools], Provider]] = {
     "anthropic": lambda tools: Anthropic(tools.http, tools.clock),
+    "google": lambda tools: Google(tools.http, tools.clock),
+    "openai_codex": lambda tools: OpenAICodex(tools.http, tools.clock, tools.note_quota),
     "openai_compatible": lambda tools: OpenAICompatible(tools.http, tools.clock),
     "ollama": lambda tools: Ollama(tools.http, tools.clock),
     "scripted": lambda tools: Scripted(tools.scripts, tools.clock),
