@@ -65,7 +65,7 @@ _REASONED = {
     "thoughtsTokenCount": 20,
     "totalTokenCount": 34,
 }
-_CALLS = [
+_CALLS: list[dict[str, Any]] = [
     {
         "functionCall": {"id": "call_1", "name": "weather", "args": {"city": "Oslo"}},
         "thoughtSignature": "c2ln",
