@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from llm_policy_host.errors import CoreError, MarshalError, UsageError
 from llm_policy_host.values import Step
 
+from .gathered import Gathered
 from .language import Refusal
 from .marshal import decode
 
@@ -62,6 +63,7 @@ class LuaEngine:
 
     def __init__(self, vm: Vm, engine: object) -> None:
         self._vm = vm
+        self._gathered = Gathered(vm)
         *functions, candidates = vm.call(vm.load(_OPEN), engine)
         self._start, self._succeed, self._fail, self._wake, self._abandon, self._rank, self._status = (
             functions[:7]
@@ -79,7 +81,7 @@ class LuaEngine:
     def start(self, contract: Plain, inputs: Inputs) -> Step:
         """Plan, and take the first step."""
         vm = self._vm
-        others = vm.to_lua(inputs.others) if inputs.others else None
+        others = self._gathered.table(inputs.others)
         answer = vm.call(
             self._start, vm.to_lua(contract), inputs.now_ms, inputs.seed, others, inputs.is_full_trace
         )
@@ -111,8 +113,7 @@ class LuaEngine:
     def rank(self, contract: Plain, inputs: Inputs) -> Plain:
         """Plan without any effect: `{ordered, error, rejected, refusal}`."""
         vm = self._vm
-        given = {**inputs.others, "now_ms": inputs.now_ms, "seed": inputs.seed}
-        return read_text(vm.call(self._rank, vm.to_lua(contract), vm.to_lua(given)))
+        return read_text(vm.call(self._rank, vm.to_lua(contract), self._given(inputs)))
 
     def admit(self, term: Plain) -> str | Refusal:
         """Admit a caller's policy; its identity then stands for it as a contract's `policy_ir`.
@@ -139,8 +140,7 @@ class LuaEngine:
     def explain(self, contract: Plain, inputs: Inputs) -> Plain:
         """Say why a plan is as it is: `{ordered, rejected, policy}`, or `{error, refusal}`; no effect."""
         vm = self._vm
-        given = {**inputs.others, "now_ms": inputs.now_ms, "seed": inputs.seed}
-        return read_text(vm.call(self._explain, vm.to_lua(contract), vm.to_lua(given)))
+        return read_text(vm.call(self._explain, vm.to_lua(contract), self._given(inputs)))
 
     def status(self, now_ms: int) -> Plain:
         """Give the health of every provider."""
@@ -160,6 +160,10 @@ class LuaEngine:
         answer = self._vm.call(self._vm.load(_RESTORE), self._engine, self._vm.to_lua(state))
         if isinstance(answer, tuple):
             raise UsageError(f"the core refused a state: {decode(answer[1])}")
+
+    def _given(self, inputs: Inputs) -> Any:  # noqa: ANN401 - lupa has no types
+        scalars = {"now_ms": inputs.now_ms, "seed": inputs.seed}
+        return self._gathered.with_scalars(inputs.others, scalars)
 
     def _step(self, answer: Any) -> Step:  # noqa: ANN401 - lupa has no types
         if len(answer) < 4:

@@ -1,1 +1,6 @@
-"""Marketplaces: offers from sources polled in the background, and what routes were measured to do."""
+"""What the market offers and how routes do: gathered in the background, read while planning."""
+
+from .market import Market
+from .observed import Observed
+
+__all__ = ["Market", "Observed"]

@@ -52,9 +52,11 @@ local function cross(engine, step)
   return "done", step.result.ok, result_text(engine, step), handle
 end
 
---- The engine's functions for such a host.
+--- The engine's functions for such a host. What it gives in `inputs` it never changes afterwards: offers
+--- are taken up once, by their identity.
 local function open(engine)
   local face = {}
+  engine.catalog.keeps_offers = true
 
   function face.start(contract, now_ms, seed, inputs, is_full)
     inputs = inputs or {}

@@ -90,15 +90,28 @@ local function add_market(markets, family, entry)
 end
 
 local function forget(catalog)
-  catalog.columns, catalog.texts = {}, {}
+  catalog.columns, catalog.texts, catalog.kept = {}, {}, nil
+end
+
+--- The names of all capabilities that some candidate has.
+local function capability_names(candidates)
+  local known = {}
+  for i = 1, #candidates do
+    local names = tables.keys(candidates[i].capabilities)
+    for j = 1, #names do
+      known[names[j]] = true
+    end
+  end
+  return known
 end
 
 --- The catalog of a validated config.
 ---@param config table what `config.read` gives
 ---@return table catalog {candidates, markets, discovery_ids, declared, capabilities, columns, texts}: columns and
----texts are what was read of the candidates at rest, kept until the engine forgets them
+---texts are what was read of the candidates at rest, kept until the engine forgets them; with `keeps_offers`,
+---which a host sets that never changes offers it gave, `kept` is what was made of the last ones
 local function build(config)
-  local declared, candidates, markets, known = declared_names(config.vocabulary), {}, {}, {}
+  local declared, candidates, markets = declared_names(config.vocabulary), {}, {}
   local families = tables.keys(config.models)
   for f = 1, #families do
     local family = families[f]
@@ -114,18 +127,12 @@ local function build(config)
     end
   end
   tables.sort(candidates, precedes)
-  for i = 1, #candidates do
-    local names = tables.keys(candidates[i].capabilities)
-    for j = 1, #names do
-      known[names[j]] = true
-    end
-  end
   return {
     candidates = candidates,
     markets = markets,
     discovery_ids = tables.keys(markets),
     declared = declared,
-    capabilities = known,
+    capabilities = capability_names(candidates),
     columns = {},
     texts = {},
     forget = forget,
@@ -214,4 +221,44 @@ local function with_foreign(catalog, offers, extra, now_ms)
   return #out > #catalog.candidates and tables.sort(out, precedes) or catalog.candidates
 end
 
-return { build = build, with_foreign = with_foreign, is_candidate = is_candidate }
+--- When the first of the offers ends that are good now; nothing where none of them ends.
+local function first_end(catalog, offers, now_ms)
+  local first
+  for d = 1, #catalog.discovery_ids do
+    local list = at(offers, catalog.discovery_ids[d]) or {}
+    for i = 1, #list do
+      local until_ms = at(list[i], "expires_at_ms")
+      if is_finite(until_ms) and until_ms > now_ms and (not first or until_ms < first) then
+        first = until_ms
+      end
+    end
+  end
+  return first
+end
+
+local function is_valid(kept, offers, now_ms)
+  return kept ~= nil
+    and kept.offers == offers
+    and now_ms >= kept.from_ms
+    and (kept.until_ms == nil or now_ms < kept.until_ms)
+end
+
+--- The catalog with a market's offers, made once for as long as they are the same and none of them ends.
+---@return table market {candidates, capabilities, columns}, as of a catalog
+local function with_offers(catalog, offers, now_ms)
+  if is_valid(catalog.kept, offers, now_ms) then
+    return catalog.kept
+  end
+  local candidates = with_foreign(catalog, offers, nil, now_ms)
+  catalog.kept = {
+    offers = offers,
+    from_ms = now_ms,
+    until_ms = first_end(catalog, offers, now_ms),
+    candidates = candidates,
+    capabilities = capability_names(candidates),
+    columns = {},
+  }
+  return catalog.kept
+end
+
+return { build = build, with_foreign = with_foreign, with_offers = with_offers, is_candidate = is_candidate }

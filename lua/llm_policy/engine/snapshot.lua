@@ -25,6 +25,12 @@ local function given(data)
   return is_filled(data) and plain.clean(data) or nil
 end
 
+--- The offers, fit to be written down: those that are kept are.
+local function given_offers(engine, offers)
+  local kept = engine.catalog.kept
+  return kept and kept.offers == offers and offers or given(offers)
+end
+
 --- The contract as the handle keeps it.
 local function kept(contract)
   local extra = contract.extra_candidates
@@ -89,7 +95,7 @@ local function freeze(engine, contract, inputs)
     },
     observed = given(inputs.observed),
     price_multipliers = given(inputs.price_multipliers),
-    offers = given(inputs.offers),
+    offers = given_offers(engine, inputs.offers),
   }
 end
 
@@ -163,16 +169,25 @@ end
 
 --- The candidates of a run, in canonical order.
 local function candidates(engine, snapshot)
-  local extra = snapshot.ctx.request.extra_candidates
-  if not snapshot.offers and not extra then
-    return engine.catalog.candidates
+  local catalog, extra, offers = engine.catalog, snapshot.ctx.request.extra_candidates, snapshot.offers
+  if not offers and not extra then
+    return catalog.candidates
+  elseif catalog.keeps_offers and not extra then
+    return catalogs.with_offers(catalog, offers, snapshot.ctx.now_ms).candidates
   end
-  return catalogs.with_foreign(engine.catalog, snapshot.offers, extra, snapshot.ctx.now_ms)
+  return catalogs.with_foreign(catalog, offers, extra, snapshot.ctx.now_ms)
+end
+
+--- The catalog that a list of candidates is of: the config's, or the one with the offers that are kept.
+local function catalog_of(catalog, list)
+  local market = catalog.kept
+  return market and list ~= catalog.candidates and list == market.candidates and market or catalog
 end
 
 local function view_of(engine, snapshot, list, ctx)
   local view = observation.view(list, ctx, provide, engine.spare)
-  view.snapshot, view.catalog, view.is_resident = snapshot, engine.catalog, list == engine.catalog.candidates
+  view.snapshot, view.catalog = snapshot, catalog_of(engine.catalog, list)
+  view.is_resident = list == view.catalog.candidates
   return view
 end
 
