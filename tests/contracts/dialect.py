@@ -72,6 +72,8 @@ class Dialect:
     """How many pieces of the streamed answer `text` come before its first content."""
     garbage: bytes = b"data: {\n\n"
     survives_garbage: bool = True
+    ends_itself: bool = True
+    """Whether a stream has an end of its own, before the connection's."""
     raw: DialectName | None = None
     """Its name as a caller's dialect, where a gateway's skin may forward its bodies and events."""
 

@@ -96,7 +96,12 @@ CALLS: Mapping[str, dict[str, Any]] = {
         "messages": _HI,
         "params": {"max_tokens": 100},
         "dialect": "openai_responses",
-        "passthrough": {"input": "hi", "truncation": "auto", "_openai": {"stop": "END"}, "_lost": ["truncation"]},
+        "passthrough": {
+            "input": "hi",
+            "truncation": "auto",
+            "_openai": {"stop": "END"},
+            "_lost": ["truncation"],
+        },
     },
     "embeddings": {"kind": "embeddings", "embed": ["one", "two"], "passthrough": {"dimensions": 2}},
 }

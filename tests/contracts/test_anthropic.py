@@ -134,6 +134,13 @@ def test_a_callers_own_body_goes_as_it_is_but_for_what_was_decided() -> None:
     assert lost == ["top_k"]
 
 
+def test_a_parameter_that_the_chosen_model_refuses_leaves_a_callers_own_body() -> None:
+    own = {"messages": HI, "temperature": 0.9, "max_tokens": 5}
+    body, lost = _ask(dialect="anthropic", passthrough=own, params={"temperature": 0.9, "max_tokens": 5})
+    assert body == {"model": "claude-opus-5", "messages": HI, "max_tokens": 5}
+    assert lost == ["temperature"]
+
+
 def test_a_policys_parameter_without_words_is_named_to_a_caller_of_this_dialect_too() -> None:
     body, lost = _ask(
         dialect="anthropic", passthrough={**OWN, "thinking": None}, params={"seed": 3, "top_p": 0.5}

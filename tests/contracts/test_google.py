@@ -64,6 +64,11 @@ def test_json_without_a_schema_is_asked_for_by_its_type() -> None:
     assert "generationConfig" not in _ask(response_format={"type": "text"})[0]
 
 
+def test_a_system_text_alone_is_what_the_user_says() -> None:
+    body, _ = _ask(messages=[{"role": "system", "content": "tell a joke"}])
+    assert body == {"contents": [{"role": "user", "parts": [{"text": "tell a joke"}]}]}
+
+
 def test_a_call_that_came_from_elsewhere_is_marked_as_unsigned_once_a_turn() -> None:
     uses = [{"id": f"c{n}", "function": {"name": "now", "arguments": "{}"}} for n in (1, 2)]
     results = [{"role": "tool", "tool_call_id": f"c{n}", "content": "noon"} for n in (1, 2)]

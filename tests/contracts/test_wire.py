@@ -115,6 +115,17 @@ async def test_leaving_a_stalled_stream_closes_its_connection(
 
 
 @EVERY_DIALECT
+async def test_a_stream_is_over_at_its_own_end_though_the_connection_stays(
+    dialect: Dialect, adapters: Mapping[str, Provider]
+) -> None:
+    if not dialect.ends_itself:
+        return
+    reply = flow(_pieces(dialect), dialect.stream_kind, "hang")
+    heard = await asyncio.wait_for(Talk(dialect, adapters).hear(reply, HI), 5)
+    assert together(heard)["text"] == ANSWERS["text"].text
+
+
+@EVERY_DIALECT
 async def test_leaving_a_call_closes_its_connection(
     dialect: Dialect, adapters: Mapping[str, Provider]
 ) -> None:

@@ -80,6 +80,7 @@ DIALECT = Dialect(
     key_header="x-goog-api-key",
     # each event holds an answer's shape: the first one has content
     opening=0,
+    ends_itself=False,
     asked={
         "prompt": _ask(),
         "system": _ask(
