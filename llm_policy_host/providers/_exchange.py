@@ -71,13 +71,13 @@ class HttpAdapter(ABC):
     async def send(self, call: Call, credential: Credential) -> Response | Failure:
         """Answer a call at once."""
         try:
+            await self._prepare(call, credential)
             ask = self._ask(call, credential, is_stream=False)
             answer = await self._http.send(ask.url, ask.headers, ask.body)
         except (TransportError, UnsayableError) as error:
             return cleaned(error.failure, credential)
         if answer.status != 200:
-            failure = of_answer(answer.status, answer.headers, answer.body, self._clock.now_ms())
-            return cleaned(failure, credential)
+            return cleaned(self._refused(answer.status, answer.headers, answer.body), credential)
         read = self._read(call, parsed(answer.body), answer.headers)
         return cleaned(read, credential) if isinstance(read, Failure) else read
 
@@ -86,6 +86,7 @@ class HttpAdapter(ABC):
     ) -> AsyncIterator[Sequence[StreamChunk] | Failure]:
         """Answer a call in pieces; a failure is the last thing it yields."""
         try:
+            await self._prepare(call, credential)
             ask = self._ask(call, credential, is_stream=True)
             async with self._http.post(ask.url, ask.headers, ask.body) as stream:
                 async for item in self._items(call, stream):
@@ -96,10 +97,17 @@ class HttpAdapter(ABC):
     async def close(self) -> None:  # noqa: B027 - most hold nothing
         """Give back what it holds: nothing, the connections are the wiring's."""
 
+    async def _prepare(self, call: Call, credential: Credential) -> None:  # noqa: B027 - most need nothing
+        """Fetch what asking needs; where it cannot be had, an `UnsayableError` says why."""
+
+    def _refused(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        """Classify an answer that is no success."""
+        return of_answer(status, headers, body, self._clock.now_ms())
+
     async def _items(self, call: Call, stream: HttpStream) -> AsyncIterator[Sequence[StreamChunk] | Failure]:
         kind = stream.headers.get("content-type", "")
         if stream.status != 200:
-            yield of_answer(stream.status, stream.headers, await stream.read(), self._clock.now_ms())
+            yield self._refused(stream.status, stream.headers, await stream.read())
         elif kind.startswith("application/json"):
             whole = self._read(call, parsed(await stream.read()), stream.headers)
             yield whole if isinstance(whole, Failure) else (as_chunk(whole),)

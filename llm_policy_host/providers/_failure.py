@@ -48,6 +48,7 @@ _BY_STATUS: dict[int, FailureKind] = {
 # A provider's own word says more than the status. It stands in `error.code`, `error.type`,
 # `error.status` (Google) or the reason of one of `error.details`.
 _BY_CODE: dict[str, FailureKind] = {
+    "accessdeniedexception": "auth_error",
     "account_deactivated": "auth_error",
     "api_error": "server_error",
     "api_key_invalid": "auth_error",
@@ -64,14 +65,20 @@ _BY_CODE: dict[str, FailureKind] = {
     "deploymentnotfound": "model_unavailable",
     "engine_overloaded": "server_error",
     "exceed_context_size_error": "context_overflow",
+    "expiredtokenexception": "auth_error",
     "failed_precondition": "auth_error",
+    "incompletesignatureexception": "auth_error",
     "insufficient_balance": "payment_required",
     "insufficient_quota": "payment_required",
-    "usage_limit_reached": "rate_limit",
-    "usage_not_included": "payment_required",
     "internal": "server_error",
+    "internalserverexception": "server_error",
     "invalid_api_key": "auth_error",
+    "invalidsignatureexception": "auth_error",
     "model_not_found": "model_unavailable",
+    "modelerrorexception": "server_error",
+    "modelnotreadyexception": "server_error",
+    "modelstreamerrorexception": "server_error",
+    "modeltimeoutexception": "timeout",
     "not_found": "model_unavailable",
     "not_found_error": "model_unavailable",
     "organization_on_hold": "auth_error",
@@ -83,11 +90,18 @@ _BY_CODE: dict[str, FailureKind] = {
     "rate_limit_exceeded": "rate_limit",
     "request_too_large": "bad_request",
     "resource_exhausted": "rate_limit",
+    "resourcenotfoundexception": "model_unavailable",
     "server_error": "server_error",
     "service_disabled": "auth_error",
+    "servicequotaexceededexception": "rate_limit",
+    "serviceunavailableexception": "server_error",
+    "throttlingexception": "rate_limit",
     "timeout_error": "timeout",
     "unauthenticated": "auth_error",
     "unavailable": "server_error",
+    "unrecognizedclientexception": "auth_error",
+    "usage_limit_reached": "rate_limit",
+    "usage_not_included": "payment_required",
 }
 
 _OVERFLOW = re.compile(
@@ -100,6 +114,7 @@ _OVERFLOW = re.compile(
     r"|input is too long for requested model",
     re.IGNORECASE,
 )
+_NO_MODEL = re.compile(r"the provided model identifier is invalid", re.IGNORECASE)
 _UNPAID = re.compile(r"your credit balance is too low", re.IGNORECASE)
 _OVERFLOW_STATUSES = (200, 400, 413, 422, 500)
 
@@ -145,13 +160,15 @@ def _kind(status: int, fields: Mapping[str, Any], text: str) -> FailureKind:
         return "context_overflow"
     if status == 400 and _UNPAID.search(text):
         return "payment_required"
+    if status == 400 and _NO_MODEL.search(text):
+        return "model_unavailable"
     if status == 200:
         return "bad_request" if _BLAME.intersection(_words(fields)) else "server_error"
     return _BY_STATUS.get(status) or _BY_STATUS.get(status // 100) or "unknown"
 
 
 # Inside an answer of status 200, where no status says whose fault it is.
-_BLAME = frozenset({"invalid_request_error", "invalid_argument"})
+_BLAME = frozenset({"invalid_request_error", "invalid_argument", "validationexception"})
 
 
 def _words(fields: Mapping[str, Any]) -> list[str]:

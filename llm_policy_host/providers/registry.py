@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from llm_policy_host.values import nothing
 
 from ._http import HttpClient
 from ._quota import ignored
 from .anthropic import Anthropic
+from .bedrock import Bedrock
 from .google import Google
 from .ollama import Ollama
 from .openai_codex import OpenAICodex
@@ -31,13 +34,15 @@ class Tools:
     clock: Clock
     scripts: Mapping[str, Any]
     note_quota: NoteQuota = ignored
+    pins: Mapping[str, str] = field(default_factory=nothing)
 
 
 ADAPTERS: Mapping[str, Callable[[Tools], Provider]] = {
     "anthropic": lambda tools: Anthropic(tools.http, tools.clock),
+    "bedrock": lambda tools: Bedrock(tools.http, tools.clock),
     "google": lambda tools: Google(tools.http, tools.clock),
     "openai_codex": lambda tools: OpenAICodex(tools.http, tools.clock, tools.note_quota),
-    "openai_compatible": lambda tools: OpenAICompatible(tools.http, tools.clock),
+    "openai_compatible": lambda tools: OpenAICompatible(tools.http, tools.clock, tools.pins),
     "ollama": lambda tools: Ollama(tools.http, tools.clock),
     "scripted": lambda tools: Scripted(tools.scripts, tools.clock),
 }
