@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from .auth.oauth import OAuthTools
 from .auth.resolver import AuthResolver
 from .clock import SystemClock
+from .config.environment import environment as read_environment
 from .config.load import config_from_data, load_config
 from .config.scripts import read_scripts
 from .config.secrets import LocalSecrets
@@ -20,7 +21,10 @@ from .core.child import ChildEngine
 from .core.engine import LuaEngine, create_engine
 from .core.vm import Vm
 from .errors import ConfigError, HostError, UsageError
+from .market.observed import Observed
+from .marketplace import make_market, pins
 from .providers._http import HttpClient
+from .providers.prices import Prices, Snapshot
 from .providers.registry import ADAPTERS, Adapters, lacking
 from .providers.scripted import check_scripts
 from .run.driver import Driver, Surroundings
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 
     from .config.load import Config
     from .core.engine import Mistake
+    from .market.market import Market
     from .ports import Clock
     from .run.driver import Live
     from .values import Attempt, Contract, Plain, Ranking, Result, StreamChunk
@@ -57,14 +62,20 @@ class Host:
         self._scripts = read_scripts(config.document, config.settings.scripts, config.directory)
         self.engine = _create_engine(config)
         _check_scripts(config, self._scripts)
+        environment = read_environment() if environment is None else environment
+        self.secrets = LocalSecrets(config.directory, environment)
         self._auth = AuthResolver(
             config.auths,
-            LocalSecrets(config.directory, environment),
+            self.secrets,
             OAuthTools(clock, config.directory, HttpClient),
         )
         self.disabled: Mapping[str, str] = _find_disabled(config, self._auth)
-        self._listeners: list[Callable[[Attempt], None]] = []
-        self._around = _surroundings(config, self.disabled, self._heard)
+        self.market = make_market(config, self.secrets, clock, secrets.SystemRandom().random, environment)
+        self.observed = Observed(clock)
+        self.prices = _prices(config, clock)
+        self._listeners: list[Callable[[Attempt], None]] = [self.observed.note, self.market.note]
+        gather = _Gathering(config, self.disabled, self.market, self.observed)
+        self._around = _surroundings(config, gather, self._heard, self.prices)
         self._rims: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Rim] = weakref.WeakKeyDictionary()
         self._portal: _Portal | None = None
         self._lock = threading.Lock()
@@ -88,8 +99,15 @@ class Host:
         """Make a host from a config that a program holds."""
         return cls(config_from_data(data, directory), clock or SystemClock(), environment)
 
+    async def prepare(self) -> None:
+        """Get ready in this loop: the market is asked once and polled from then on, prices are read."""
+        await self.market.attend(self._rim().adapters.http)
+        if self.prices.is_wanted_for(self.engine.candidates):
+            await asyncio.to_thread(self.prices.load)
+
     async def run(self, contract: Contract) -> Result:
         """Take a contract to its result."""
+        await self.market.attend(self._rim().adapters.http)
         return await self._rim().driver.run(contract)
 
     def live(self, contract: Contract) -> Live:
@@ -149,16 +167,21 @@ class Host:
         """Give back the connections of this loop, and the thread of `run_sync`."""
         rim = self._rims.pop(asyncio.get_running_loop(), None)
         if rim is not None:
-            await rim.adapters.close()
+            await self._close_rim(rim)
         self._close_portal()
+
+    async def _close_rim(self, rim: _Rim) -> None:
+        await self.market.close()
+        await rim.adapters.close()
 
     def _close_portal(self) -> None:
         with self._lock:
             portal, self._portal = self._portal, None
         if portal is not None:
-            portal.close(self._rims)
+            portal.close(self._rims, self._close_rim)
 
     async def __aenter__(self) -> Self:
+        await self.prepare()
         return self
 
     async def __aexit__(
@@ -181,7 +204,8 @@ class Host:
             raise UsageError("no event loop runs here: use `run_sync`") from None
         rim = self._rims.get(loop)
         if rim is None:
-            rim = self._rims[loop] = _Rim(self, Adapters(self.clock, self._scripts, self._auth.note_quota))
+            adapters = Adapters(self.clock, self._scripts, self._auth.note_quota, pins(self.config))
+            rim = self._rims[loop] = _Rim(self, adapters)
         return rim
 
     def drive(self, adapters: Adapters, lanes: Lanes | None = None) -> Driver:
@@ -214,10 +238,14 @@ class _Portal:
             future.cancel()
             raise
 
-    def close(self, rims: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Rim]) -> None:
+    def close(
+        self,
+        rims: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Rim],
+        close_rim: Callable[[_Rim], Coroutine[Any, Any, None]],
+    ) -> None:
         rim = rims.pop(self._loop, None)
         if rim is not None:
-            asyncio.run_coroutine_threadsafe(rim.adapters.close(), self._loop).result()
+            asyncio.run_coroutine_threadsafe(close_rim(rim), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -290,20 +318,52 @@ def _find_disabled(config: Config, auth: AuthResolver) -> dict[str, str]:
     return disabled
 
 
+class _Gathering:
+    """What the host knows now, the same mapping while nothing of it changed."""
+
+    def __init__(
+        self, config: Config, disabled: Mapping[str, str], market: Market, observed: Observed
+    ) -> None:
+        self._market = market
+        self._observed = observed
+        self._fixed: dict[str, Any] = {}
+        if disabled:
+            self._fixed["disabled"] = dict.fromkeys(disabled, True)
+        if config.settings.credits:
+            self._fixed["credits"] = config.settings.credits
+        self._known: tuple[object, object, Mapping[str, Any]] = (None, None, self._fixed)
+
+    def __call__(self) -> Mapping[str, Any]:
+        offers, observed = self._market.offers(), self._observed.routes()
+        known = self._known
+        if known[0] is not offers or known[1] is not observed:
+            more = {"offers": offers, "observed": observed}
+            whole = {**self._fixed, **{name: value for name, value in more.items() if value}}
+            known = self._known = (offers, observed, whole)
+        return known[2]
+
+
+def _prices(config: Config, clock: Clock) -> Prices:
+    providers = config.core.get("providers") or {}
+    base_urls = {name: provider.get("base_url") or "" for name, provider in providers.items()}
+    file = config.settings.prices
+    try:
+        return Prices(base_urls, clock, Snapshot(None if file is None else config.directory / file))
+    except HostError as error:
+        config.document.report(("host", "prices"), str(error))
+        raise ConfigError(config.document.problems) from None
+
+
 def _surroundings(
-    config: Config, disabled: Mapping[str, str], observe: Callable[[Attempt], None]
+    config: Config, gather: _Gathering, observe: Callable[[Attempt], None], pricer: Prices
 ) -> Surroundings:
     settings = config.settings
-    inputs: dict[str, Any] = {}
-    if disabled:
-        inputs["disabled"] = dict.fromkeys(disabled, True)
-    if settings.credits:
-        inputs["credits"] = settings.credits
     return Surroundings(
         new_seed=lambda: secrets.randbelow(_MAX_SEED),
         deadline_ms=settings.deadline_ms,
         timeout_ms=(config.core.get("defaults") or {}).get("timeout_ms", 30_000),
         is_full_trace=settings.trace == "full",
-        gather=lambda: inputs,
+        gather=gather,
         observe=observe,
+        pricer=pricer,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ class Settings:
     lanes: Mapping[str, Any] = field(default_factory=dict)
     keys: Mapping[str, Any] = field(default_factory=dict)
     sources: Mapping[str, Any] = field(default_factory=dict)
+    prices: str | None = None
     gateway: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -71,6 +73,136 @@ def _is_scripts(value: Any) -> bool:  # noqa: ANN401 - any plain value
     return isinstance(value, dict) and all(isinstance(script, str | list | dict) for script in value.values())
 
 
+def _is_text(value: Any) -> bool:  # noqa: ANN401 - any plain value
+    return isinstance(value, str) and bool(value)
+
+
+def _is_texts(value: Any) -> bool:  # noqa: ANN401 - any plain value
+    return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
+
+
+def _is_named_texts(value: Any) -> bool:  # noqa: ANN401 - any plain value
+    return isinstance(value, dict) and all(_is_text(item) for item in value.values())
+
+
+SOURCE_KINDS = ("json", "openrouter", "antseed")
+"""The shapes of feeds that a source may have."""
+
+_DURATION = "a whole number of milliseconds above 0"
+
+_SOURCE = (
+    Setting(
+        "kind",
+        "`json`, `openrouter` or `antseed`",
+        lambda value: value in SOURCE_KINDS,
+        "the shape of what is read",
+    ),
+    Setting("discovery_id", "a name", _is_text, "whom it feeds (default: the source's own name)"),
+    Setting("url", "an address", _is_text, "where it is asked (openrouter: `https://openrouter.ai/api/v1`)"),
+    Setting("file", "a file's name", _is_text, "or: a file that something else writes"),
+    Setting(
+        "command",
+        "a list of texts",
+        _is_texts,
+        "or: a program and its arguments, without a shell; what it prints is read"
+        " (antseed: `antseed network browse --services --json`)",
+    ),
+    Setting("auth_env", "a name", _is_text, "the environment variable of the token that `url` wants"),
+    Setting("every_ms", _DURATION, _is_duration, "how often it is asked (default 60000)"),
+    Setting("timeout_ms", _DURATION, _is_duration, "how long an answer may take (default 10000)"),
+    Setting(
+        "ttl_ms",
+        _DURATION,
+        _is_duration,
+        "how long an offer is good that names no end (default: three times `every_ms`)",
+    ),
+    Setting("items", "dotted keys", _is_text, "json: what leads to the list (default: `offers` or `data`)"),
+    Setting(
+        "fields",
+        "a record of name to dotted keys",
+        _is_named_texts,
+        "json: where an offer's words stand in an item (default: under their own names)",
+    ),
+    Setting(
+        "price_unit",
+        "`usd_per_mtok` or `usd_per_token`",
+        lambda value: value in ("usd_per_mtok", "usd_per_token"),
+        "json: what prices are in (default `usd_per_mtok`)",
+    ),
+    Setting(
+        "families",
+        "a record of family to name",
+        _is_named_texts,
+        "what the feed calls a family (known anyway: its own name, each `provider_model_id`)",
+    ),
+    Setting(
+        "endpoints",
+        "`any` or a list of addresses",
+        lambda value: value == "any" or _is_texts(value),
+        "origins that an offer's `seller_endpoint` may name: a provider's key goes there (default: none)",
+    ),
+    Setting(
+        "each_endpoint",
+        "true or false",
+        lambda value: isinstance(value, bool),
+        "openrouter: whether each endpoint of a model is a peer (default: the model is the one offer)",
+    ),
+    Setting(
+        "pin",
+        "a header's name or `provider.only`",
+        _is_text,
+        "how a call names the peer it is for (antseed: `x-antseed-pin-peer`)",
+    ),
+    Setting(
+        "max_offers_per_family",
+        _COUNT,
+        _is_duration,
+        "how many of a family's offers are looked at, healthy ones first, then the cheapest (default 64)",
+    ),
+)
+
+RIGHTS = ("policy", "metadata", "extra_candidates", "auth_override", "admin")
+"""What a key of the gateway may besides asking."""
+
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+
+
+def _is_digest(value: Any) -> bool:  # noqa: ANN401 - any plain value
+    return isinstance(value, str) and _DIGEST.match(value) is not None
+
+
+def _are_rights(value: Any) -> bool:  # noqa: ANN401 - any plain value
+    return isinstance(value, list) and all(right in RIGHTS for right in value)
+
+
+def _are_keys(value: Any) -> bool:  # noqa: ANN401 - any plain value
+    """Whether each key names where it is; what is no record is told of below."""
+    return _is_record(value) and all(
+        not isinstance(key, dict) or len(key.keys() & {"env", "file", "sha256"}) == 1
+        for key in value.values()
+    )
+
+
+_KEY = (
+    Setting("env", "a name", _is_text, "the environment variable that holds the key"),
+    Setting("file", "a path", _is_text, "or: a file that holds it, read when the gateway starts"),
+    Setting("sha256", "64 hex digits", _is_digest, "or: its digest, so that it is nowhere here"),
+    Setting(
+        "profiles",
+        "a list of profiles",
+        _is_texts,
+        "the only ones it may use; one alone is its default (absent: all)",
+    ),
+    Setting(
+        "may",
+        "a list of " + " ".join(f"`{right}`" for right in RIGHTS),
+        _are_rights,
+        "what its caller may besides: give a policy of his own, see how an answer came about, bring"
+        " candidates, call a provider with a key of his own, administrate",
+    ),
+)
+
+
 SETTINGS = (
     Setting(
         "deadline_ms",
@@ -95,6 +227,20 @@ SETTINGS = (
         "a record of provider to a script or a file of one",
         _is_scripts,
         "what the providers of `api_kind: scripted` answer",
+    ),
+    Setting(
+        "sources",
+        "a record of name to source",
+        _is_record,
+        "where the offers of marketplace providers come from",
+        parts=_SOURCE,
+        is_each=True,
+    ),
+    Setting(
+        "prices",
+        "a file's name",
+        _is_text,
+        "vendors' prices in place of the packaged ones, as `llm-policy models prices --update` writes them",
     ),
     Setting(
         "limits",
@@ -123,6 +269,14 @@ SETTINGS = (
         is_each=True,
     ),
     Setting(
+        "keys",
+        "a record of name to key, each with exactly one of `env`, `file` and `sha256`",
+        _are_keys,
+        "who may call the gateway; without any, whoever is on this machine",
+        parts=_KEY,
+        is_each=True,
+    ),
+    Setting(
         "gateway",
         "a record",
         _is_record,
@@ -133,6 +287,12 @@ SETTINGS = (
                 "true or false",
                 lambda value: isinstance(value, bool),
                 "whether every answer has `x_router` (default: for callers who ask)",
+            ),
+            Setting(
+                "flows",
+                "a record of name to flow",
+                _is_record,
+                "flows that callers ask for as `flow:NAME`, as terms: `[flow, {id: {kind, inputs, …}}]`",
             ),
         ),
     ),
@@ -159,7 +319,19 @@ def read_settings(document: Document, runtimes: Iterable[str]) -> Settings:
         return Settings(**good)
     for key, value in host.items():
         _read_setting(document, key, value, good)
+    _check_profiles(document, good.get("keys") or {})
     return Settings(**good)
+
+
+def _check_profiles(document: Document, keys: Mapping[str, Mapping[str, Any]]) -> None:
+    """Note the profiles that a key may use and that are none."""
+    profiles = document.data.get("profiles")
+    known = profiles if isinstance(profiles, dict) else {}
+    for name, key in keys.items():
+        for place, profile in enumerate(key.get("profiles", ()), 1):
+            if profile not in known:
+                at = ("host", "keys", name, "profiles", place)
+                document.report(at, f"no profile `{profile}`", near=nearest(profile, known))
 
 
 def _read_setting(document: Document, key: str, value: Any, good: dict[str, Any]) -> None:  # noqa: ANN401

@@ -19,12 +19,13 @@ from llm_policy_host.core.language import Refusal
 
 from . import sugar
 from .errors import RefusedError, invalid
+from .keys import OVERRIDE_HEADER, check_may, read_override
 from .sugar import NO_WISHES, Wishes, hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from llm_policy_host.values import Plain
+    from llm_policy_host.values import Plain, Secret
 
     from .host import GatewayHost
     from .skin import Asked, Skin
@@ -81,6 +82,9 @@ class Aims:
             pieces["requirements"] = {"pin": _pin(target.route)}
         if "extra_candidates" in given:
             pieces["extra_candidates"] = self._extra(given["extra_candidates"], asked)
+        override = read_override(asked.headers, asked.caller)
+        if override:
+            pieces["auth_override"] = self._override(override, pieces)
         if "policy_ir" in given or "flow_ir" in given or target.flow is not None:
             return {**pieces, **self._own(given, target, asked)}
         profile = self._profile(target.profile, asked)
@@ -109,7 +113,7 @@ class Aims:
             raise invalid(f"`{named}` decides alone: leave the routing of `{other}` out", other)
         if target.profile is not None:
             raise invalid(f"`{named}` and `{asked.model}` are two policies", "model")
-        _check_may(asked, "policy", f"`{named}`", named)
+        check_may(asked.caller, "policy", f"`{named}`", named)
         return {named: self._admitted(given[named]) if named == "policy_ir" else given[named]}
 
     def _profile(self, named: str | None, asked: Asked) -> str:
@@ -153,16 +157,28 @@ class Aims:
 
     def _extra(self, given: Any, asked: Asked) -> list[dict[str, Any]]:  # noqa: ANN401 - as the caller wrote it
         """Take the caller's own candidates; none may borrow the name, and so the key, of a provider here."""
-        _check_may(asked, "extra_candidates", "`extra_candidates`", "extra_candidates")
+        check_may(asked.caller, "extra_candidates", "`extra_candidates`", "extra_candidates")
         if not isinstance(given, list) or not all(isinstance(entry, dict) for entry in given):
             raise invalid("must be a list of candidates", "extra_candidates")
         if len(given) > _MAX_EXTRA:
             raise invalid(f"may hold at most {_MAX_EXTRA}", "extra_candidates")
         for index, entry in enumerate(given):
-            if entry.get("provider_id") in self._providers:
-                detail = "a provider of this gateway takes no candidates from callers"
+            provider = entry.get("provider_id")
+            if not isinstance(provider, str) or provider in self._providers:
+                detail = "must be a name, and none of this gateway's providers'"
                 raise invalid(detail, f"extra_candidates[{index}].provider_id")
         return given
+
+    def _override(self, override: dict[str, Secret], pieces: Mapping[str, Any]) -> dict[str, Secret]:
+        """Refuse a key for nobody: it would be dropped without a word."""
+        known = {entry.get("provider_id") for entry in pieces.get("extra_candidates", ())} | self._providers
+        for name in override:
+            if name not in known:
+                near = hint(name, self._providers)
+                raise invalid(
+                    f"no provider `{name[:256]}`{near}", OVERRIDE_HEADER.decode(), "unknown_provider"
+                )
+        return override
 
     # What is wished ---------------------------------------------------------------------------
 
@@ -299,11 +315,6 @@ def _named(name: str, prefix: str) -> str:
     if not name:
         raise invalid(f"`{prefix}` needs a name", "model")
     return name
-
-
-def _check_may(asked: Asked, right: str, what: str, param: str) -> None:
-    if asked.caller is not None and right not in asked.caller.may:
-        raise RefusedError(403, "not_allowed", f"this key may not give {what}", param)
 
 
 def _check_may_name(model: str, name: str, known: Mapping[str, Plain], noun: str, asked: Asked) -> None:

@@ -129,9 +129,17 @@ def _asked(
         asked.profile,
         caller,
         bool(is_stream),
-        parts.shows_metadata or headers.get(b"x-llm-policy-metadata") == b"full",
+        parts.shows_metadata or _may_see(caller, headers),
         isinstance(options, dict) and options.get("include_usage") is True,
+        body,
+        headers,
     )
+
+
+def _may_see(caller: Caller | None, headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a caller asks how his answer comes about, and may know."""
+    asks = headers.get(b"x-llm-policy-metadata") == b"full"
+    return asks and (caller is None or "metadata" in caller.may)
 
 
 class _Exchange:
