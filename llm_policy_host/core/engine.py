@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from llm_policy_host.errors import CoreError, MarshalError, UsageError
 from llm_policy_host.values import Step
 
@@ -182,7 +184,10 @@ class LuaEngine:
 
 def read_text(text: bytes) -> Plain:
     """Read what the core encoded (spec 1.4): JSON, but for bytes that JSON would have escaped."""
-    return json.loads(decode(text), strict=False)
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return json.loads(decode(text), strict=False)
 
 
 def create_engine(vm: Vm, config: Plain, metrics: Plain = None) -> LuaEngine | Sequence[Mistake]:

@@ -5,9 +5,19 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import orjson
+
 
 def parsed(data: bytes | str) -> Any:  # noqa: ANN401 - whatever the provider sent
     """Read JSON; None for what is none."""
+    try:
+        return orjson.loads(data)
+    except ValueError:
+        return _parsed_leniently(data)
+
+
+def _parsed_leniently(data: bytes | str) -> Any:  # noqa: ANN401 - as above
+    """Read what the strict reader refuses and some providers send: lone surrogates, NaN, UTF-16."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
@@ -15,8 +25,11 @@ def parsed(data: bytes | str) -> Any:  # noqa: ANN401 - whatever the provider se
 
 
 def encoded(value: Any) -> bytes:  # noqa: ANN401 - plain data
-    """Write JSON without spaces."""
-    return json.dumps(value, separators=(",", ":")).encode()
+    """Write JSON without spaces, also numbers wider than 64 bits and lone surrogates."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def record(value: Any) -> dict[str, Any]:  # noqa: ANN401
