@@ -13,6 +13,7 @@ from .auths import read_auths
 from .document import Document, Place
 from .lua_file import parse_lua
 from .settings import HOST_KEYS, Settings, read_settings
+from .sources import check_sources
 from .yaml_file import parse_yaml
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def read_config(document: Document, directory: Path) -> Config:
             document.report((), "must be a record")
         document.data = {}
     settings = read_settings(document, available_runtimes())
+    check_sources(document, settings.sources)
     core = {key: value for key, value in document.data.items() if key not in HOST_KEYS}
     return Config(document, directory, core, settings, read_auths(document))
 

@@ -14,10 +14,11 @@ from ._plain import count, encoded, record, records, text
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from llm_policy_host.ports import Provider
+    from llm_policy_host.ports import Clock, Provider
     from llm_policy_host.values import Call, Credential
 
     from ._exchange import Reader
+    from ._http import HttpClient
 
 _HOST_PARAMS = frozenset({"timeout_ms", "ttft_ms", "idle_ms"})
 """Parameters that the driver obeys and no provider is told."""
@@ -25,8 +26,20 @@ _HOST_PARAMS = frozenset({"timeout_ms", "ttft_ms", "idle_ms"})
 _PATHS = {"chat": "/chat/completions", "completion": "/completions", "embeddings": "/embeddings"}
 
 
+PIN_IN_BODY = "provider.only"
+"""How OpenRouter is told the one endpoint that may serve a call."""
+
+
 class OpenAICompatible(HttpAdapter):
-    """Speaks to one kind of endpoint: `{base_url}/chat/completions` and those beside it."""
+    """Speaks to one kind of endpoint: `{base_url}/chat/completions` and those beside it.
+
+    `pins` says how a call to each marketplace provider names the peer that was chosen: the name of a
+    header, or `provider.only`.
+    """
+
+    def __init__(self, http: HttpClient, clock: Clock, pins: Mapping[str, str] | None = None) -> None:
+        super().__init__(http, clock)
+        self._pins = dict(pins or {})
 
     def unsaid(self, call: Call) -> Sequence[str]:
         """Name what this dialect has no words for: another dialect's own fields."""
@@ -36,7 +49,13 @@ class OpenAICompatible(HttpAdapter):
 
     def _ask(self, call: Call, credential: Credential, *, is_stream: bool) -> Ask:
         url = (call.base_url or "").rstrip("/") + _PATHS[call.kind]
-        return Ask(url, _headers(credential), encoded(_body(call, is_stream=is_stream)))
+        headers, body = _headers(credential), _body(call, is_stream=is_stream)
+        pin, peer = self._pins.get(call.provider_id), call.offer.get("peer_id")
+        if pin == PIN_IN_BODY and peer:
+            body["provider"] = {"only": [peer], "allow_fallbacks": False}
+        elif pin and peer:
+            headers[pin] = peer
+        return Ask(url, headers, encoded(body))
 
     def _read(self, call: Call, data: Any, headers: Mapping[str, str]) -> Response | Failure:  # noqa: ANN401
         answer = record(data)

@@ -92,10 +92,13 @@ class Prices:
         """Name the snapshot of vendors' prices."""
         return self._snapshot.id
 
-    def load_for(self, candidates: Iterable[Mapping[str, Any]]) -> None:
-        """Read the snapshot ahead of the first call, if one of these routes may need it; it takes 0.2 s."""
-        if any(_needs_vendor(candidate) for candidate in candidates):
-            self._snapshot.load()
+    def load(self) -> None:
+        """Read the snapshot ahead of the first call that needs it; it takes 0.2 s."""
+        self._snapshot.load()
+
+    def is_wanted_for(self, candidates: Iterable[Mapping[str, Any]]) -> bool:
+        """Whether one of these routes may need the snapshot."""
+        return any(_needs_vendor(candidate) for candidate in candidates)
 
     def cost(self, response: Response, chosen: Mapping[str, Any], api_kind: str) -> Cost:
         """Price an answer of a chosen route: reported, subscription, computed, estimated or unknown."""

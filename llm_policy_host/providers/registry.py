@@ -6,7 +6,7 @@ import importlib.util
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from llm_policy_host.values import nothing
+from llm_policy_host.values import NOTHING, nothing
 
 from ._http import HttpClient
 from ._quota import ignored
@@ -61,13 +61,19 @@ def lacking(kind: str) -> str | None:
 class Adapters:
     """One adapter per dialect over one pool of connections."""
 
-    def __init__(self, clock: Clock, scripts: Mapping[str, Any], note_quota: NoteQuota = ignored) -> None:
-        self._http = HttpClient()
-        tools = Tools(self._http, clock, scripts, note_quota)
+    def __init__(
+        self,
+        clock: Clock,
+        scripts: Mapping[str, Any],
+        note_quota: NoteQuota = ignored,
+        pins: Mapping[str, str] = NOTHING,
+    ) -> None:
+        self.http = HttpClient()
+        tools = Tools(self.http, clock, scripts, note_quota, pins)
         self.by_kind: Mapping[str, Provider] = {kind: make(tools) for kind, make in ADAPTERS.items()}
 
     async def close(self) -> None:
         """Give back every adapter's things and the connections."""
         for adapter in self.by_kind.values():
             await adapter.close()
-        await self._http.close()
+        await self.http.close()
