@@ -146,7 +146,7 @@ _USAGE = Usage(input_tokens=11, output_tokens=3)
 
 ANSWERS: Mapping[str, Response] = {
     "text": Response(text="Hello, wörld", finish_reason="stop", model=MODEL, usage=_USAGE),
-    "length": Response(text="Hel", finish_reason="length", model=MODEL, usage=_USAGE),
+    "length": Response(text="He", finish_reason="length", model=MODEL, usage=_USAGE),
     "reasoning": Response(
         text="42",
         reasoning="six by nine",
@@ -174,7 +174,7 @@ ANSWERS: Mapping[str, Response] = {
         model=MODEL,
         usage=Usage(input_tokens=11, output_tokens=3, reported_total_tokens=99),
     ),
-    "filtered_late": Response(text="Hel", finish_reason="content_filter", model=MODEL, usage=_USAGE),
+    "filtered_late": Response(text="He", finish_reason="content_filter", model=MODEL, usage=_USAGE),
     "embeddings": Response(embeddings=([0.5, -1.0], [0.25, 2.0]), model=MODEL, usage=Usage(input_tokens=4)),
 }
 """What an answer means. `embeddings` is never streamed."""

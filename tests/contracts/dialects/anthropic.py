@@ -143,7 +143,7 @@ DIALECT = Dialect(
     },
     told={
         "text": _tell("Hello", ", wörld"),
-        "length": _tell("Hel", stop="max_tokens"),
+        "length": _tell("He", stop="max_tokens"),
         "reasoning": Tell(
             _whole(
                 {"type": "thinking", "thinking": "six by nine", "signature": "c2ln"},
@@ -186,7 +186,7 @@ DIALECT = Dialect(
         ),
         "cached": _tell("Hello", usage=_CACHED),
         "no_usage": _tell("Hello", usage=None),
-        "filtered_late": _tell("Hel", stop="refusal"),
+        "filtered_late": _tell("He", stop="refusal"),
     },
     refused={
         "unauthorized": _refuse(401, "authentication_error", "invalid x-api-key"),

@@ -163,7 +163,7 @@ DIALECT = Dialect(
     },
     told={
         "text": _tell("Hello", ", wörld"),
-        "length": _tell("Hel", reason="max_tokens"),
+        "length": _tell("He", reason="max_tokens"),
         "reasoning": Tell(
             whole(_THOUGHT, {"text": "42"}, usage={"inputTokens": 11, "outputTokens": 23, "totalTokens": 34}),
             pieces(
@@ -195,7 +195,7 @@ DIALECT = Dialect(
         "cached": _tell("Hello", usage=_CACHED),
         "no_usage": _tell("Hello", usage=None),
         "wrong_sum": _tell("Hello", usage={**USAGE, "totalTokens": 99}),
-        "filtered_late": _tell("Hel", reason="guardrail_intervened"),
+        "filtered_late": _tell("He", reason="guardrail_intervened"),
     },
     refused={
         "unauthorized": refuse(401, "UnauthorizedException"),

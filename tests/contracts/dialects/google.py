@@ -156,7 +156,7 @@ DIALECT = Dialect(
     },
     told={
         "text": _tell("Hello", ", wörld"),
-        "length": _tell("Hel", stop="MAX_TOKENS"),
+        "length": _tell("He", stop="MAX_TOKENS"),
         "reasoning": Tell(
             sent(_body({"text": "six by nine", "thought": True}, {"text": "42"}, usage=_REASONED)),
             [
@@ -182,7 +182,7 @@ DIALECT = Dialect(
         ),
         "no_usage": _tell("Hello", usage=None),
         "wrong_sum": _tell("Hello", usage={**_USAGE, "totalTokenCount": 99}),
-        "filtered_late": _tell("Hel", stop="SAFETY"),
+        "filtered_late": _tell("He", stop="SAFETY"),
         "embeddings": Tell(
             sent(
                 {

@@ -100,7 +100,7 @@ DIALECT = Dialect(
     },
     told={
         "text": _tell({"content": "Hello"}, {"content": ", wörld"}),
-        "length": _tell({"content": "Hel"}, reason="length"),
+        "length": _tell({"content": "He"}, reason="length"),
         "reasoning": _tell(
             {"thinking": "six by"},
             {"thinking": " nine"},

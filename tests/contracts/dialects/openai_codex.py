@@ -212,7 +212,7 @@ DIALECT = Dialect(
     },
     told={
         "text": _tell("Hello", ", wörld"),
-        "length": _tell("Hel", status="incomplete", incomplete_details={"reason": "max_output_tokens"}),
+        "length": _tell("He", status="incomplete", incomplete_details={"reason": "max_output_tokens"}),
         "reasoning": Tell(
             sent(_REASONING),
             [
@@ -243,7 +243,7 @@ DIALECT = Dialect(
         ),
         "no_usage": _tell("Hello", usage=None),
         "wrong_sum": _tell("Hello", usage={**USAGE, "total_tokens": 99}),
-        "filtered_late": _tell("Hel", status="incomplete", incomplete_details={"reason": "content_filter"}),
+        "filtered_late": _tell("He", status="incomplete", incomplete_details={"reason": "content_filter"}),
     },
     refused={
         "unauthorized": _refuse(

@@ -103,7 +103,7 @@ DIALECT = Dialect(
     },
     told={
         "text": _tell("Hello", ", wörld"),
-        "length": _tell("Hel", finish="length"),
+        "length": _tell("He", finish="length"),
         "reasoning": Tell(
             _whole({"content": "42", "reasoning_content": "six by nine"}, usage=_REASONED),
             _pieces(
@@ -132,7 +132,7 @@ DIALECT = Dialect(
         "cached": _tell("Hello", usage=_CACHED),
         "no_usage": _tell("Hello", usage=None),
         "wrong_sum": _tell("Hello", usage={**_USAGE, "total_tokens": 99}),
-        "filtered_late": _tell("Hel", finish="content_filter"),
+        "filtered_late": _tell("He", finish="content_filter"),
         "embeddings": Tell(
             sent(
                 {
