@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
-
-import httpx
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,9 +58,13 @@ def ask(
 ) -> Answer:
     """Ask once, and read the answer whole."""
     data = json.dumps(body).encode() if body is not None else content
-    with httpx.Client(timeout=timeout_s, trust_env=False) as client:
-        answer = client.request(method, url, content=data, headers=headers)
-    return Answer(answer.status_code, dict(answer.headers), answer.text)
+    to = urlsplit(url)
+    path = f"{to.path}?{to.query}" if to.query else to.path
+    with closing(HTTPConnection(to.hostname or "", to.port, timeout=timeout_s)) as wire:
+        wire.request(method, path, data, dict(headers or {}))
+        answer = wire.getresponse()
+        told = {name.lower(): text for name, text in answer.getheaders()}
+        return Answer(answer.status, told, answer.read().decode())
 
 
 def get(url: str, **more: Any) -> Answer:

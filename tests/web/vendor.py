@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Vendor:
-    """`left` holds the paths of hanging replies whose caller went away."""
+    """`left` holds the paths of hanging replies whose caller went away; `rude` is a port without TLS."""
 
     reply: Callable[[Asked], Reply]
     asked: list[Asked] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     origin: str = ""
+    rude: int = 0
     keeps: bool = True
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -63,15 +64,23 @@ class Vendor:
     async def run(self, ready: threading.Event, stop: asyncio.Event) -> None:
         server = await asyncio.start_server(self.serve, "127.0.0.1", 0, limit=2**26, backlog=1024)
         self.origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        rude = await asyncio.start_server(_refuse_tls, "127.0.0.1", 0)
+        self.rude = rude.sockets[0].getsockname()[1]
         ready.set()
         await stop.wait()
         server.close()
+        rude.close()
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def asks(self, below: str = "") -> list[Asked]:
         return [asked for asked in self.asked if asked.path.startswith(below)]
+
+
+async def _refuse_tls(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    writer.close()
 
 
 @contextmanager
