@@ -53,6 +53,7 @@ class OAuthProvider:
     """
 
     def __init__(self, provider_id: str, auth: Mapping[str, Any], tools: OAuthTools) -> None:
+        self.id = provider_id
         self._clock = tools.clock
         self.client = {name: str(auth[name]) for name in ("token_url", "client_id")}
         self.store = TokenStore(tools.directory / Path(str(auth["store"])).expanduser())
