@@ -20,6 +20,7 @@ from .skins.counting import ESTIMATED, count_tokens
 from .skins.embeddings import Embeddings
 from .skins.messages import Messages, anthropic_error
 from .skins.models import find_model, list_models
+from .skins.responses import Responses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,16 +32,22 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("llm_policy.gateway")
 
-SKINS: tuple[Skin, ...] = (Chat(), Completions(), Embeddings())
+SKINS: tuple[Skin, ...] = (Chat(), Responses(), Messages(), Completions(), Embeddings())
 """Every API that takes a POST below `/v1`."""
 
 
 class App:
     """Finds who answers. A path of a skin is looked up; one below a profile has its name in front."""
 
-    def __init__(self, gateway: Gateway, close: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        close: Callable[[], Awaitable[None]],
+        prepare: Callable[[], Awaitable[object]],
+    ) -> None:
         self.gateway = gateway
         self._close = close
+        self._prepare = prepare
         self._skins: Mapping[str, Skin] = {f"/v1{skin.path}": skin for skin in SKINS}
         self._rest = Starlette(
             routes=_Rest(gateway).routes(),
@@ -80,6 +87,7 @@ class App:
                 await self._close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+            await self._prepare()
             await send({"type": "lifespan.startup.complete"})
 
 
