@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 import pytest
+from anthropic.types import Message, RawMessageStreamEvent
+from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
+from pydantic import TypeAdapter
 
 from llm_policy_host.clock import SystemClock
 from llm_policy_host.providers.anthropic import Anthropic
@@ -256,3 +260,38 @@ async def test_an_error_after_content_ends_the_stream_as_its_kind(
     assert together(heard[:-1])["text"] == "He"
     assert isinstance(heard[-1], Failure)
     assert heard[-1].kind == kind
+
+
+# They outlive each test: what is iterable is checked when it is read.
+ASKED = TypeAdapter[Any](MessageCreateParamsNonStreaming)
+TOLD = TypeAdapter[Any](RawMessageStreamEvent)
+SAMPLING = {"temperature", "top_p", "top_k"}
+"""Words of older generations, which the vendor's newest types have no longer."""
+
+
+@pytest.mark.parametrize("scenario", DIALECT.asked)
+def test_the_vendors_own_types_admit_what_is_asked(scenario: str) -> None:
+    body = {**DIALECT.asked[scenario].body}
+    known = get_type_hints(MessageCreateParamsNonStreaming, include_extras=True).keys()
+    assert body.keys() <= known | SAMPLING
+    _consume(ASKED.validate_python(body))
+
+
+def _consume(value: Any) -> None:
+    """Walk a value to its leaves: the types check what is iterable only when it is read."""
+    if isinstance(value, dict):
+        value = value.values()
+    if not isinstance(value, str | bytes) and isinstance(value, Iterable):
+        for each in value:
+            _consume(each)
+
+
+@pytest.mark.parametrize("scenario", DIALECT.told)
+def test_the_vendors_own_types_admit_what_is_told(scenario: str) -> None:
+    tell = DIALECT.told[scenario]
+    if scenario != "no_usage":
+        Message.model_validate_json(tell.whole, strict=False)
+    for piece in tell.pieces or ():
+        data = json.loads(piece.partition(b"data: ")[2])
+        if data["type"] != "ping" and scenario != "no_usage":
+            TOLD.validate_python(data)
