@@ -182,6 +182,12 @@ def _setting_rows(under: str, settings: Iterable[Setting]) -> Iterator[tuple[str
         yield from _setting_rows(f"{key}.NAME" if setting.is_each else key, setting.parts)
 
 
+def auth_table(settings: Sequence[Setting]) -> str:
+    """Give the keys of one kind of `auth`."""
+    rows = ((f"`{setting.key}`", setting.accepts, setting.about) for setting in settings)
+    return _table(("key", "takes", "meaning"), rows)
+
+
 def runtime_table() -> str:
     """Give the runtimes that every case is replayed on."""
     names = _told((runtime.name for runtime in RUNTIMES), meanings.RUNTIMES)
