@@ -24,12 +24,12 @@ _BUDGETS: Final[Mapping[str, int]] = {
     "max": 24_576,
 }
 _LEVELS: Final[Mapping[str, str]] = {
-    "minimal": "minimal",
-    "low": "low",
-    "medium": "medium",
-    "high": "high",
-    "xhigh": "high",
-    "max": "high",
+    "minimal": "MINIMAL",
+    "low": "LOW",
+    "medium": "MEDIUM",
+    "high": "HIGH",
+    "xhigh": "HIGH",
+    "max": "HIGH",
 }
 
 
@@ -48,8 +48,8 @@ def thinking(call: Call) -> dict[str, Any] | None:
         return None
     if generation >= (3, 0):
         level = _LEVELS.get(effort)
-        if level == "minimal" and "flash" not in call.served_model_id:
-            level = "low"
+        if level == "MINIMAL" and "flash" not in call.served_model_id:
+            level = "LOW"
         return {"thinkingLevel": level, "includeThoughts": True} if level else None
     budget = _BUDGETS.get(effort)
     if generation < (2, 5) or budget is None or (budget == 0 and "pro" in call.served_model_id):

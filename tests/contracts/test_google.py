@@ -35,10 +35,10 @@ def _ask(model: str = "gemini-2.5-flash", **fields: Any) -> tuple[dict[str, Any]
 @pytest.mark.parametrize(
     ("model", "effort", "said"),
     [
-        ("gemini-3-pro-preview", "minimal", {"thinkingLevel": "low", "includeThoughts": True}),
-        ("gemini-3.1-flash", "minimal", {"thinkingLevel": "minimal", "includeThoughts": True}),
-        ("gemini-flash-latest", "high", {"thinkingLevel": "high", "includeThoughts": True}),
-        ("models/gemini-3-pro", "medium", {"thinkingLevel": "medium", "includeThoughts": True}),
+        ("gemini-3-pro-preview", "minimal", {"thinkingLevel": "LOW", "includeThoughts": True}),
+        ("gemini-3.1-flash", "minimal", {"thinkingLevel": "MINIMAL", "includeThoughts": True}),
+        ("gemini-flash-latest", "high", {"thinkingLevel": "HIGH", "includeThoughts": True}),
+        ("models/gemini-3-pro", "medium", {"thinkingLevel": "MEDIUM", "includeThoughts": True}),
         ("gemini-3-pro-preview", "none", None),
         ("gemini-2.5-flash", "none", {"thinkingBudget": 0}),
         ("gemini-2.5-flash", "max", {"thinkingBudget": 24_576, "includeThoughts": True}),
