@@ -114,12 +114,14 @@ class Contract:
     as it is, unseen by any policy; for any other it is dropped, and the result says so. In the
     dialects `anthropic` and `openai_responses` it is the caller's whole body, messages included,
     so that nothing of it is lost on the way to a provider of the same dialect.
+    `flow_ir` is a flow (spec 2.6) that answers in place of one policy's call.
     """
 
     messages: Sequence[Mapping[str, Any]] = ()
     prompt: str | None = None
     profile: str | None = None
     policy_ir: Plain = None
+    flow_ir: Plain = None
     requirements: Mapping[str, Any] = field(default_factory=nothing)
     tools: Sequence[Mapping[str, Any]] = ()
     images: bool = False

@@ -7,6 +7,8 @@ import re
 import secrets
 import threading
 import weakref
+from contextlib import aclosing
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,6 +21,7 @@ from .config.scripts import read_scripts
 from .config.secrets import LocalSecrets
 from .core.child import ChildEngine
 from .core.engine import LuaEngine, create_engine
+from .core.language import Language, Refusal
 from .core.vm import Vm
 from .errors import ConfigError, HostError, UsageError
 from .market.observed import Observed
@@ -28,6 +31,7 @@ from .providers.prices import Prices, Snapshot
 from .providers.registry import ADAPTERS, Adapters, lacking
 from .providers.scripted import check_scripts
 from .run.driver import Driver, Surroundings
+from .run.flows import FlowRun
 from .run.lanes import LaneBounds, Lanes
 from .values import Missing
 
@@ -45,6 +49,8 @@ if TYPE_CHECKING:
 _MAX_SEED = 2**53
 # of a provider's lane whose config names only the other bound
 _MAX_IN_FLIGHT, _MAX_QUEUE = 64, 64
+# how often a host that was replaced looks whether its runs are over
+_RETIRE_MS = 250
 # the core says "no provider key `api_knd`" of a key, "no provider `opnai`" of a value
 _OF_A_KEY = re.compile(r" key(?: `.*`)?\Z", re.DOTALL)
 
@@ -62,6 +68,7 @@ class Host:
         self._scripts = read_scripts(config.document, config.settings.scripts, config.directory)
         self.engine = _create_engine(config)
         _check_scripts(config, self._scripts)
+        self._check_flows()
         environment = read_environment() if environment is None else environment
         self.secrets = LocalSecrets(config.directory, environment)
         self._auth = AuthResolver(
@@ -107,16 +114,39 @@ class Host:
 
     async def run(self, contract: Contract) -> Result:
         """Take a contract to its result."""
-        await self.market.attend(self._rim().adapters.http)
-        return await self._rim().driver.run(contract)
+        rim = self._rim()
+        rim.under_way += 1
+        try:
+            await self.market.attend(rim.adapters.http)
+            if contract.flow_ir is not None:
+                return await self._flow(rim, contract).result()
+            return await rim.driver.run(contract)
+        finally:
+            rim.under_way -= 1
 
-    def live(self, contract: Contract) -> Live:
+    def live(self, contract: Contract) -> Live | FlowRun:
         """Begin a streamed run, whose batches and candidate are seen as they come."""
-        return self._rim().driver.live(contract)
+        rim = self._rim()
+        is_flow = contract.flow_ir is not None
+        live = self._flow(rim, contract) if is_flow else rim.driver.live(contract)
+        rim.streams.add(live)
+        return live
 
     def stream(self, contract: Contract) -> AsyncGenerator[StreamChunk, None]:
         """Take a contract to its answer in pieces; the last chunk carries the result."""
-        return self._rim().driver.stream(contract)
+        return self._stream(self._rim(), contract)
+
+    async def _stream(self, rim: _Rim, contract: Contract) -> AsyncGenerator[StreamChunk, None]:
+        rim.under_way += 1
+        try:
+            await self.market.attend(rim.adapters.http)
+            is_flow = contract.flow_ir is not None
+            stream = self._flow(rim, contract).stream() if is_flow else rim.driver.stream(contract)
+            async with aclosing(stream) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            rim.under_way -= 1
 
     def run_sync(self, contract: Contract) -> Result:
         """Take a contract to its result, for callers without an event loop; it blocks its thread."""
@@ -128,6 +158,37 @@ class Host:
     def rank(self, contract: Contract) -> Ranking:
         """Say who would serve a contract, without any effect and without spending anything."""
         return Driver(self.engine, {}, self._auth, self.clock, self._around).rank(contract)
+
+    def explain(self, contract: Contract) -> Plain:
+        """Say why a contract's plan is as it is: `{ordered, rejected, policy}`, or `{error, refusal}`."""
+        return Driver(self.engine, {}, self._auth, self.clock, self._around).explain(contract)
+
+    @cached_property
+    def language(self) -> Language:
+        """Give what reads terms, in a runtime of its own."""
+        return Language(Vm(self.config.settings.runtime))
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """Give what a term may name here besides the core's own."""
+        core = self.config.core
+        schema = {key: core[key] for key in ("fields", "params", "tier_order") if key in core}
+        return {**schema, "customs": sorted(core.get("customs") or ())}
+
+    def _check_flows(self) -> None:
+        document = self.config.document
+        for name, flow in (self.config.settings.gateway.get("flows") or {}).items():
+            answer = self.language.identify_flow(flow, self.schema)
+            if isinstance(answer, Refusal):
+                detail = f"{answer.code} at {answer.path}: {answer.detail}"
+                document.report(("host", "gateway", "flows", name), detail)
+        if document.problems:
+            raise ConfigError(document.problems)
+
+    def _flow(self, rim: _Rim, contract: Contract) -> FlowRun:
+        bound_ms = self._around.deadline_ms if contract.deadline_ms is None else contract.deadline_ms
+        flow = self.language.identify_flow(contract.flow_ir, self.schema)
+        return FlowRun(flow, contract, rim.driver.run, self.clock, self.clock.now_ms() + bound_ms)
 
     def status(self) -> Plain:
         """Give the health of every provider."""
@@ -162,6 +223,13 @@ class Host:
     def lanes(self) -> Lanes:
         """Give this loop's lanes, for those who look."""
         return self._rim().lanes
+
+    async def retire(self) -> None:
+        """Let the runs of this loop end, then close: another host has taken this one's place."""
+        rim = self._rim()
+        while rim.under_way or rim.streams:
+            await self.clock.sleep_ms(_RETIRE_MS)
+        await self.close()
 
     async def close(self) -> None:
         """Give back the connections of this loop, and the thread of `run_sync`."""
@@ -214,9 +282,11 @@ class Host:
 
 
 class _Rim:
-    """What belongs to one event loop: its connections and the driver over them."""
+    """What belongs to one event loop: its connections, the driver over them, and what is under way."""
 
     def __init__(self, host: Host, adapters: Adapters) -> None:
+        self.under_way = 0
+        self.streams: weakref.WeakSet[Live | FlowRun] = weakref.WeakSet()
         self.adapters = adapters
         self.lanes = Lanes(_lane_bounds(host.config))
         self.driver = host.drive(adapters, self.lanes)

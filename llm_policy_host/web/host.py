@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from llm_policy_host.core.language import Language
     from llm_policy_host.ports import Clock
     from llm_policy_host.run.driver import Live
+    from llm_policy_host.run.flows import FlowRun
     from llm_policy_host.run.lanes import Lanes
     from llm_policy_host.values import Contract, Plain, Ranking, Result
 
@@ -31,11 +33,22 @@ class GatewayHost(Protocol):
     async def run(self, contract: Contract) -> Result:
         """Take a contract to its result."""
 
-    def live(self, contract: Contract) -> Live:
+    def live(self, contract: Contract) -> Live | FlowRun:
         """Begin a streamed run."""
 
     def rank(self, contract: Contract) -> Ranking:
         """Say who would serve a contract."""
+
+    def explain(self, contract: Contract) -> Plain:
+        """Say why a contract's plan is as it is: `{ordered, rejected, policy}`, or `{error, refusal}`."""
+
+    @property
+    def language(self) -> Language:
+        """Give what reads terms."""
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """Give what a term may name here besides the core's own."""
 
     def status(self) -> Plain:
         """Give the health of every provider."""

@@ -61,6 +61,9 @@ class FakeEngine:
         self.contracts.append((contract, inputs))
         return {"ordered": [], "error": "no_candidates", "rejected": []}
 
+    def explain(self, contract: Plain, inputs: Inputs) -> Plain:
+        return self.rank(contract, inputs)
+
     def status(self, now_ms: int) -> Plain:
         return {"now_ms": now_ms}
 
