@@ -94,13 +94,13 @@ class OAuthProvider:
         if account is not None:
             account.refused(credential)
 
-    def note_quota(self, account: str, used: float, resets_ms: float, *, is_closed: bool) -> None:
-        """Take note how many percent of an account are used, and until when."""
+    def note_quota(self, account: str, used: float, resets_ms: float, *, is_closed: bool) -> bool:
+        """Take note how many percent of an account are used, until when; give whether any serves now."""
         quota = self._quotas.get(account)
-        if quota is None:
-            return
-        quota.used, quota.resets_ms = used, resets_ms
-        quota.closed_until_ms = resets_ms if is_closed else 0.0
+        if quota is not None:
+            quota.used, quota.resets_ms = used, resets_ms
+            quota.closed_until_ms = resets_ms if is_closed else 0.0
+        return bool(self._in_order())
 
     def _in_order(self) -> list[str]:
         """Give the accounts that may serve, the best first; the config's order where nothing is known."""

@@ -67,11 +67,15 @@ class AuthResolver:
 
     def note_quota(
         self, provider_id: str, account: str, used: float, resets_ms: float, *, is_closed: bool = False
-    ) -> None:
-        """Take note how many percent of an account are used until when; `is_closed` if it serves nobody."""
+    ) -> bool:
+        """Take note how many percent of an account are used until when; `is_closed` if it serves nobody.
+
+        Gives whether any account of the provider serves now.
+        """
         provider = self.oauth.get(provider_id)
-        if provider is not None:
-            provider.note_quota(account, used, resets_ms, is_closed=is_closed)
+        if provider is None:
+            return not is_closed
+        return provider.note_quota(account, used, resets_ms, is_closed=is_closed)
 
     def find(self, provider_id: str) -> Credential | Missing:
         """Look the credential up, without waiting for anyone."""

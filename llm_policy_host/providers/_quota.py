@@ -10,12 +10,16 @@ class NoteQuota(Protocol):
 
     def __call__(
         self, provider_id: str, account: str, used: float, resets_ms: float, *, is_closed: bool = False
-    ) -> None:
-        """Take note; `is_closed` says that the account serves nobody until then."""
+    ) -> bool:
+        """Take note; `is_closed` says that the account serves nobody until then.
+
+        Gives whether any account of the provider serves now.
+        """
 
 
 def ignored(
     provider_id: str, account: str, used: float, resets_ms: float, *, is_closed: bool = False
-) -> None:
+) -> bool:
     """Take no note: nobody chooses accounts here."""
-    del provider_id, account, used, resets_ms, is_closed
+    del provider_id, account, used, resets_ms
+    return not is_closed

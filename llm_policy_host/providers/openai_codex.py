@@ -154,11 +154,12 @@ class OpenAICodex(HttpAdapter):
         return self._told(call, credential, failure)
 
     def _told(self, call: Call, credential: Credential, failure: Failure) -> Failure:
-        """Close an account that is used up, so that the next call goes to another."""
+        """Close an account that is used up: the next call goes to another at once, if there is one."""
         if failure.kind == "rate_limit" and credential.account is not None:
             wait_ms = failure.retry_after_ms or _UNKNOWN_WAIT_MS
             ends_ms = self._clock.now_ms() + wait_ms
-            self._note_quota(call.provider_id, credential.account, 100.0, ends_ms, is_closed=True)
+            if self._note_quota(call.provider_id, credential.account, 100.0, ends_ms, is_closed=True):
+                failure = dataclasses.replace(failure, retry_after_ms=None)
         return cleaned(failure, credential)
 
 

@@ -40,11 +40,13 @@ class Notes:
 
     def __init__(self) -> None:
         self.taken: list[tuple[str, str, float, float, bool]] = []
+        self.has_others = False
 
     def __call__(
         self, provider_id: str, account: str, used: float, resets_ms: float, *, is_closed: bool = False
-    ) -> None:
+    ) -> bool:
         self.taken.append((provider_id, account, used, resets_ms, is_closed))
+        return self.has_others
 
 
 @pytest.fixture
@@ -267,6 +269,13 @@ async def test_a_limit_closes_the_account_until_it_ends(talk: Talk, notes: Notes
     failure = outcome[-1] if is_stream else outcome
     assert (failure.kind, failure.retry_after_ms) == ("rate_limit", 7_000)
     assert notes.taken == [("p", "work", 100.0, NOW_MS + 7_000, True)]
+
+
+async def test_a_limit_of_one_account_is_no_wait_where_another_serves(talk: Talk, notes: Notes) -> None:
+    notes.has_others = True
+    failure = await talk.ask(whole(429, DIALECT.refused["limited_until"].body), {"prompt": "hi"})
+    assert isinstance(failure, Failure)
+    assert (failure.kind, failure.retry_after_ms) == ("rate_limit", None)
 
 
 async def test_a_limit_without_an_end_closes_the_account_for_a_minute(talk: Talk, notes: Notes) -> None:
