@@ -37,7 +37,18 @@ SPARE = "the second route"
 KEY = "sk-canary-of-the-matrix"
 PAGE = b"<!doctype html><title>Oh no</title>" + b"<p>sorry" * 1000
 _MIB = 1024 * 1024
-_STALL_MS = 500
+CHEAPEST = ["neg", ["normalize", ["field", "price_in"]]]
+
+_LONG: Mapping[str, int] = {"timeout_ms": 60_000, "ttft_ms": 60_000, "idle_ms": 60_000}
+_BOUNDS = {
+    False: {"whole": _LONG, "stream": _LONG},
+    True: {
+        "whole": {**_LONG, "timeout_ms": 700},
+        "stream": {**_LONG, "ttft_ms": 700, "idle_ms": 500},
+    },
+}
+"""What an attempt may take: of a vendor that stalls, by the one bound that must end it."""
+
 
 SCENARIOS = {
     "401": "unauthorized",
@@ -279,23 +290,19 @@ def _config(origin: str, rude: int, closed: int) -> dict[str, Any]:
             auth = {"kind": "bearer", "env": "MATRIX_KEY"}
             providers[provider] = {"api_kind": dialect.adapter, "base_url": url, "auth": auth, **more}
             routes.append({"provider": provider, "price_in": 1, "provider_model_id": served})
-            bound_ms = _STALL_MS if fault.is_slow else 20_000
-            bounds = {"timeout_ms": 20_000, "ttft_ms": bound_ms, "idle_ms": bound_ms}
-            mutate = [{"set_param": bounds}]
-            if fault.is_slow:
-                mutate = [{"set_param": {**bounds, "timeout_ms": 3 * _STALL_MS}}]
-            common = {
-                "scorer": ["neg", ["normalize", ["field", "price_in"]]],
-                "retry_policy": "next",
-                "mutate": mutate,
-            }
-            profiles[f"{provider}-spare"] = {**common, "filter": [{"provider_in": [provider, "spare"]}]}
-            profiles[f"{provider}-alone"] = {**common, "filter": [{"provider_in": [provider]}]}
+            for mode, bounds in _BOUNDS[fault.is_slow].items():
+                params = [["set_param", name, ms] for name, ms in bounds.items()]
+                mutate = ["when", ["provider_eq", provider], ["seq", *params]]
+                common = {"scorer": CHEAPEST, "retry_policy": "next", "mutate": mutate}
+                both, alone = {"provider_in": [provider, "spare"]}, {"provider_in": [provider]}
+                profiles[f"{provider}-{mode}-spare"] = {**common, "filter": [both]}
+                profiles[f"{provider}-{mode}-alone"] = {**common, "filter": [alone]}
     return {
         "providers": providers,
         "models": {"f": {"served_by": routes}},
         "retry_policies": {"next": {"unknown": {"action": "next_candidate"}}},
         "profiles": profiles,
+        "host": {"deadline_ms": 20_000},
         "defaults": {"circuit_breaker_threshold": 1_000_000},
     }
 
@@ -312,8 +319,8 @@ def answers() -> Iterator[Mapping[Cell, Answer]]:
         pool = stack.enter_context(ThreadPoolExecutor(24))
 
         def once(cell: Cell) -> Answer:
-            end = "spare" if cell.has_spare else "alone"
-            path = f"/{cell.adapter}-{cell.fault}-{end}/v1/{cell.api}"
+            ends = "stream" if cell.is_stream else "whole", "spare" if cell.has_spare else "alone"
+            path = f"/{'-'.join([cell.adapter, cell.fault, *ends])}/v1/{cell.api}"
             body = {**BODIES[cell.api], "stream": cell.is_stream}
             return ask(gateway.url + path, body, headers={"x-llm-policy-metadata": "full"}, timeout_s=60)
 
