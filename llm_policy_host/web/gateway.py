@@ -94,10 +94,10 @@ class Gateway:
         caller = parts.keys(headers)
         data = await read_body(headers, exchange.receive, parts.limits.max_body_bytes)
         body = parse_record(data)
-        asked = exchange.asked = _asked(body, exchange.asked, caller, headers, parts)
+        asked = exchange.asked = asked_of(body, exchange.asked, caller, headers, parts)
         host = parts.current()
         contract = self.contract(exchange.skin, body, asked, host)
-        await self.gate.enter()
+        await self._enter(exchange)
         try:
             if asked.is_stream:
                 await exchange.stream(host, contract)
@@ -106,6 +106,14 @@ class Gateway:
         finally:
             self.gate.leave()
 
+    async def _enter(self, exchange: _Exchange) -> None:
+        """Take a place; a caller who leaves the line gives his up."""
+        if self.gate.is_open:
+            await self.gate.enter()
+            return
+        async with _Departure(exchange):
+            await self.gate.enter()
+
     def contract(self, skin: Skin, body: dict[str, Any], asked: Asked, host: GatewayHost) -> Contract:
         """Make the contract that a body asks for."""
         pieces = self.parts.aim(body, asked, skin, host)
@@ -113,9 +121,10 @@ class Gateway:
         return dataclasses.replace(contract, **pieces) if pieces else contract
 
 
-def _asked(
+def asked_of(
     body: dict[str, Any], asked: Asked, caller: Caller | None, headers: Mapping[bytes, bytes], parts: Parts
 ) -> Asked:
+    """Complete what is known of a request with its body, its caller and its headers."""
     model, is_stream = body.get("model"), body.get("stream")
     if model is not None and not isinstance(model, str):
         raise invalid("must be a text", "model")

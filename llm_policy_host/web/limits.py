@@ -39,9 +39,14 @@ class Gate:
         """Count those in line."""
         return len(self._waiting)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a place without waiting."""
+        return self.in_flight < self._limits.max_in_flight
+
     async def enter(self) -> None:
         """Take a place; `RefusedError` (503) where the line is full or did not move in time."""
-        if self.in_flight < self._limits.max_in_flight:
+        if self.is_open:
             self.in_flight += 1
             return
         if len(self._waiting) >= self._limits.max_queue:

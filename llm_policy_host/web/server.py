@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import uvicorn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from .app import App
 
@@ -47,6 +49,12 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._on_ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; told again is told once, but for an impatient ctrl-c. Who stops as told ends well."""
+        del frame
+        self.force_exit = self.force_exit or (self.should_exit and sig == signal.SIGINT)
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let those under way end; `/readyz` says so meanwhile."""
