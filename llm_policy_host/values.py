@@ -85,12 +85,14 @@ class Credential:
     """What a provider adapter needs to identify itself; no secret means none is needed.
 
     `extras` holds what some dialects need beside it (a secret id, a session token, an account);
-    `account` names whose subscription it is, where a provider has several.
+    `account` names whose subscription it is, where a provider has several; `is_callers` says that
+    the caller brought it, and not the operator.
     """
 
     secret: Secret | None = None
     account: str | None = None
     extras: Mapping[str, str | Secret] = field(default_factory=nothing, repr=False)
+    is_callers: bool = False
 
 
 Kind = Literal["chat", "completion", "embeddings"]

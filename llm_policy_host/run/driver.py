@@ -6,7 +6,7 @@ from asyncio import CancelledError
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from llm_policy_host.values import (
     Attempt,
@@ -53,6 +53,9 @@ class Surroundings:
     gather: Callable[[], Mapping[str, Any]] = nothing
     observe: Callable[[Attempt], None] | None = None
     pricer: Pricer | None = None
+
+
+Outcome = TypeVar("Outcome", "Failure", "Response | Failure | None")
 
 
 @dataclass(slots=True)
@@ -258,7 +261,9 @@ class Driver:
 
     async def _credential(self, contract: Contract, call: Call) -> Credential | Failure:
         own = contract.auth_override.get(call.provider_id) if contract.auth_override else None
-        return await self._auth.credential(call.provider_id) if own is None else Credential(own)
+        if own is not None:
+            return Credential(own, is_callers=True)
+        return await self._auth.credential(call.provider_id)
 
     async def _send(self, run: _Run) -> Response | Failure | None:
         ready = await self._prepare(run)
@@ -291,6 +296,7 @@ class Driver:
             raise
         except Exception as error:  # noqa: BLE001 - a defect of one adapter must not end a run that others can serve
             outcome = _defect(error)
+        outcome = _attributed(outcome, ready)
         sent.settle(outcome)
         return outcome
 
@@ -343,6 +349,7 @@ class Driver:
             sent.settle(None)
             self._settle(run, None)
         elif outcome is not None:
+            outcome = _attributed(outcome, ready)
             sent.settle(outcome)
             self._settle(run, _interrupted(outcome) if has_content else outcome)
         else:
@@ -487,6 +494,18 @@ class _Pace:
             bounds.append((timeouts.ttft_ms, self._started_ms, "the first content"))
         left = [(bound - (now_ms - since), what) for bound, since, what in bounds if bound is not None]
         return min(left, default=(None, ""))
+
+
+# What a provider says of a key, which it would not have said of the operator's.
+_OF_A_KEY = frozenset({"auth_error", "payment_required", "rate_limit"})
+
+
+def _attributed(outcome: Outcome, ready: Ready) -> Outcome:
+    """Make a failure of the caller's own key the caller's: it is evidence against no provider."""
+    if isinstance(outcome, Failure) and ready.credential.is_callers and outcome.kind in _OF_A_KEY:
+        detail = f"the key given for `{ready.call.provider_id}`: {outcome.kind}"
+        return Failure("bad_request", outcome.http_status, outcome.retry_after_ms, detail)
+    return outcome
 
 
 def _least(left_ms: float, bound_ms: float | None) -> float:

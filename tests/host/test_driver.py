@@ -9,7 +9,7 @@ from llm_policy_host.clock import SystemClock, VirtualClock
 from llm_policy_host.providers._http import HttpClient
 from llm_policy_host.providers.openai_compatible import OpenAICompatible
 from llm_policy_host.providers.scripted import Scripted
-from llm_policy_host.values import Contract, Credential, Failure, Result, StreamChunk
+from llm_policy_host.values import Contract, Credential, Failure, Result, Secret, StreamChunk
 
 from .fakes import FakeEngine, candidate, driver
 from .server import Server, answer, delta, events, failing
@@ -255,3 +255,14 @@ async def test_many_runs_at_once_do_not_mix() -> None:
     await client.close()
     assert all(result.ok for result in results)
     assert {asked.body["messages"][0]["content"] for asked in server.asked} == {f"p{n}" for n in range(30)}
+
+
+@pytest.mark.parametrize("kind", ["auth_error", "payment_required", "rate_limit"])
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_a_callers_own_key_that_fails_is_the_callers_fault(kind: str, is_stream: bool) -> None:  # noqa: FBT001 - a row
+    setting = _Setting({"a": [{"failure": kind, "http_status": 401}]})
+    for own, told in (({}, kind), ({"a": Secret("their key")}, "bad_request"), ({"b": Secret("k")}, kind)):
+        contract = Contract(prompt="x", auth_override=own)
+        result = _result(await setting.hear(contract)) if is_stream else await setting.driver.run(contract)
+        assert [failure.kind for failure in result.failures] == [told]
+        assert "their key" not in result.failures[0].detail

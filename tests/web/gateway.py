@@ -6,6 +6,7 @@ import asyncio
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_policy_host.serving import create_app
@@ -14,7 +15,6 @@ from llm_policy_host.wiring import Host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def running(
     config: Mapping[str, Any] | Path, environment: Mapping[str, str] | None = None, **more: Any
 ) -> Iterator[Running]:
     """Serve a config until the block ends; then the server has stopped and its thread is gone."""
-    if isinstance(config, dict):
+    if not isinstance(config, Path):
         host = Host.from_data(config, environment=environment or {}, **more)
     else:
         host = Host.from_config(config, environment=environment or {}, **more)
