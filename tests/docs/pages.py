@@ -3,6 +3,7 @@
 What stands after a block's language says what is done with it:
 
     file=NAME   written into the page's own directory; a YAML or Lua config is also read by the core
+                (a Python file is for a later block to run, or for a client that is not here)
     refused     with `file`: the config is one that the core refuses
     run         run there: `sh` by bash, `python` by Python, `lua` by Lua 5.4 with the core on its path
     exit=N      with `run`: the exit code that is expected (0)

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,8 +128,12 @@ def is_config(block: Block) -> bool:
 
 
 def check_data(block: Block) -> None:
-    """Parse a block of data."""
+    """Parse a block of data, or of Python."""
     if block.language == "json":
         json.loads(block.text)
     elif block.language == "yaml":
         yaml.safe_load(block.text)
+    elif block.language == "toml":
+        tomllib.loads(block.text)
+    elif block.language == "python":
+        compile(block.text, "a block", "exec")

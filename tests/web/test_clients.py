@@ -25,7 +25,7 @@ from llm_policy_host.localmodel import (
 
 from .gateway import Running, running
 from .shops import CITY, shop
-from .vendor import selling
+from .vendor import Vendor, selling
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -75,14 +75,23 @@ def config(origin: str) -> dict[str, Any]:
         "defaults": {"profile": "openai"},
         "host": {
             "limits": {"max_body_bytes": 4096},
-            "keys": {"team": {"env": "TEAM_KEY"}, "guest": {"env": "GUEST_KEY", "profiles": ["script"]}},
+            "keys": {
+                "team": {"env": "TEAM_KEY", "may": ["metadata"]},
+                "guest": {"env": "GUEST_KEY", "profiles": ["script"]},
+            },
         },
     }
 
 
 @pytest.fixture(scope="module")
-def gateway() -> Iterator[Running]:
-    with selling(shop) as vendor, running(config(vendor.origin), KEYS) as gateway:
+def vendor_behind() -> Iterator[Vendor]:
+    with selling(shop) as vendor:
+        yield vendor
+
+
+@pytest.fixture(scope="module")
+def gateway(vendor_behind: Vendor) -> Iterator[Running]:
+    with running(config(vendor_behind.origin), KEYS) as gateway:
         yield gateway
 
 
@@ -337,6 +346,53 @@ async def test_a_scripted_provider_answers_every_api(clients: Clients, way: str)
     message = await done(written.messages.create(model="any", max_tokens=9, messages=said("hi")))
     texts = [chat.choices[0].message.content, response.output_text, message.content[0].text]
     assert texts == ["a scripted answer to: hi"] * 3
+
+
+# What a dialect has of its own ---------------------------------------------------------------------
+
+SEARCH: Any = {"type": "web_search_20250305", "name": "web_search"}
+
+
+async def test_a_provider_of_the_dialect_gets_what_we_do_not_know(
+    clients: Clients, vendor_behind: Vendor
+) -> None:
+    client = clients.anthropic("sync", "anthropic")
+    thinking: Any = {"type": "enabled", "budget_tokens": 1024}
+    client.messages.create(
+        model="any", max_tokens=2048, messages=said("hi"), thinking=thinking, tools=[SEARCH, MESSAGES_TOOL],
+        extra_body={"new_field": {"a": 1}}, extra_headers={"anthropic-beta": "new-2030-01-01"},
+    )  # fmt: skip
+    told = vendor_behind.asked[-1]
+    assert told.data == {
+        "model": "claude-sonnet-4-5",
+        "max_tokens": 2048,
+        "messages": said("hi"),
+        "thinking": thinking,
+        "tools": [SEARCH, MESSAGES_TOOL],
+        "new_field": {"a": 1},
+    }
+    assert told.headers["anthropic-beta"] == "new-2030-01-01"
+    assert told.headers.get("x-api-key") is None
+
+
+async def test_what_another_dialect_cannot_be_told_is_named(clients: Clients, vendor_behind: Vendor) -> None:
+    headers = {"x-llm-policy-metadata": "full", "anthropic-beta": "new-2030-01-01"}
+    message = clients.anthropic("sync").messages.create(
+        model="any", max_tokens=9, messages=said("hi"), tools=[SEARCH, MESSAGES_TOOL], stop_sequences=["END"],
+        extra_body={"new_field": 1}, extra_headers=headers,
+    )  # fmt: skip
+    changes = [change["name"] for change in message.to_dict()["x_router"]["changes"]]  # type: ignore[index, call-overload]
+    assert changes == ["new_field", "tools:web_search_20250305", "anthropic-beta"]
+    told = vendor_behind.asked[-1].data
+    assert told["stop"] == ["END"]
+    assert [tool["function"]["name"] for tool in told["tools"]] == ["weather"]
+    assert not {"new_field", "stop_sequences", "_lost", "_openai", "_betas"} & told.keys()
+    response: Any = clients.openai("sync").responses.create(
+        model="any", input="hi", tools=[{"type": "web_search"}, RESPONSES_TOOL], truncation="auto",
+        parallel_tool_calls=False, extra_headers=headers,
+    )  # fmt: skip
+    assert [change["name"] for change in response.x_router["changes"]] == ["truncation", "tools:web_search"]
+    assert vendor_behind.asked[-1].data["parallel_tool_calls"] is False
 
 
 # Errors -------------------------------------------------------------------------------------------
