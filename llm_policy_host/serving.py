@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from .errors import UsageError
+from .reloading import Reloader
 from .values import Missing
 from .web.aim import Aims
 from .web.app import App
@@ -20,20 +21,28 @@ from .wiring import Host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
+    from .values import Attempt
     from .web.host import GatewayHost
     from .web.skin import Asked, Skin
 
 _log = logging.getLogger("llm_policy.gateway")
 
 
-def create_app(host: Host) -> App:
-    """Make the application that serves a host."""
+FIXED = (("host", "limits"), ("host", "gateway", "metadata"))
+"""Settings that only a restart changes: they are of the process, not of a host."""
+
+
+def create_app(host: Host, reloads: Reloads | None = None) -> App:
+    """Make the application that serves a host; with `reloads`, whatever its file says from then on."""
     settings = host.config.settings
-    metrics = Metrics(lambda: _names(host.catalog))
-    door = _Door(lambda: host)
+    current = _Current(host, reloads)
+    metrics = Metrics(lambda: _names(current().catalog))
+    current.listen(metrics.attempt)
+    door = _Door(current)
     parts = Parts(
-        current=lambda: host,
+        current=current,
         aim=door.aim,
         keys=door.caller,
         clock=host.clock,
@@ -42,9 +51,56 @@ def create_app(host: Host) -> App:
         shows_metadata=bool(settings.gateway.get("metadata", False)),
     )
     gateway = Gateway(parts)
-    host.observe(metrics.attempt)
-    metrics.watch(lambda: _gauges(gateway, host))
-    return App(gateway, host.close)
+    metrics.watch(lambda: _gauges(gateway, current))
+    return App(gateway, current.close, current.prepare)
+
+
+@dataclass(frozen=True, slots=True)
+class Reloads:
+    """Where the config is read again, and what a new host must pass beside the config's own check."""
+
+    path: Path
+    check: Callable[[Host], None]
+
+
+class _Current:
+    """The host that serves now."""
+
+    def __init__(self, host: Host, reloads: Reloads | None) -> None:
+        self._host = host
+        self._listener: Callable[[Attempt], None] | None = None
+        self._check = None if reloads is None else reloads.check
+        self.reloader: Reloader[Host] | None = None
+        if reloads is not None:
+            self.reloader = Reloader(reloads.path, host, self._make, host.clock, Host.retire, FIXED)
+
+    def __call__(self) -> Host:
+        return self._host if self.reloader is None else self.reloader.current
+
+    def listen(self, listener: Callable[[Attempt], None]) -> None:
+        """Tell a listener of the attempts of this host and of those that take its place."""
+        self._listener = listener
+        self().observe(listener)
+
+    async def prepare(self) -> None:
+        """Get ready to serve, and watch the config from then on."""
+        await self().prepare()
+        if self.reloader is not None:
+            await self.reloader.__aenter__()
+
+    async def close(self) -> None:
+        """Stop watching and give back the connections."""
+        if self.reloader is not None:
+            await self.reloader.__aexit__()
+        await self().close()
+
+    def _make(self, path: Path) -> Host:
+        host = Host.from_config(path, clock=self._host.clock)
+        if self._check is not None:
+            self._check(host)
+        if self._listener is not None:
+            host.observe(self._listener)
+        return host
 
 
 class _Door:
@@ -113,17 +169,28 @@ def _names(catalog: Mapping[str, Any]) -> frozenset[str]:
     return frozenset((*(catalog.get("providers") or ()), *(catalog.get("models") or ())))
 
 
-def _gauges(gateway: Gateway, host: Host) -> Iterator[tuple[str, str, str, Mapping[str, float]]]:
-    gate, lanes = gateway.gate, host.lanes().counts()
+Gauge = tuple[str, str, str, "Mapping[str, float]"]
+
+
+def _gauges(gateway: Gateway, current: _Current) -> Iterator[Gauge]:
+    host, gate = current(), gateway.gate
+    lanes = host.lanes().counts()
     yield "llm_policy_in_flight", "requests under way", "", {"": gate.in_flight}
     yield "llm_policy_queued", "requests waiting for a place", "", {"": gate.waiting}
-    yield (
-        "llm_policy_lane_in_flight",
-        "calls under way",
-        "provider",
-        {name: one[0] for name, one in lanes.items()},
-    )
+    under_way = {name: one[0] for name, one in lanes.items()}
+    yield "llm_policy_lane_in_flight", "calls under way", "provider", under_way
     yield "llm_policy_lane_queued", "calls waiting", "provider", {name: one[1] for name, one in lanes.items()}
     now_ms = host.clock.now_ms()
     shut = {key: until > now_ms for key, until in host.open_until_ms().items()}
     yield "llm_policy_route_shut", "1 while a breaker is open or a provider disabled", "route", shut
+    sources = host.market.sources
+    offers = {name: len(source.offers) for name, source in sources.items()}
+    yield "llm_policy_source_offers", "offers of a source that are good now", "source", offers
+    dropped = {name: source.dropped.total() for name, source in sources.items()}
+    yield "llm_policy_source_dropped", "offers of a source that were dropped so far", "source", dropped
+    failing = {name: source.failures for name, source in sources.items()}
+    yield "llm_policy_source_failures", "polls of a source that failed in a row", "source", failing
+    if current.reloader is not None:
+        yield "llm_policy_config_generation", "configs taken so far", "", {"": current.reloader.generation}
+        is_refused = current.reloader.refusal is not None
+        yield "llm_policy_config_refused", "1 while the config's file is refused", "", {"": is_refused}

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llm_policy_host.errors import HostError
@@ -37,13 +38,14 @@ def do(arguments: argparse.Namespace) -> int:
     """Serve."""
     if find_spec("uvicorn") is None or find_spec("starlette") is None:
         raise HostError("`serve` needs more packages: pip install 'llm-policy[serve]'")
-    from llm_policy_host.serving import check_address, create_app  # noqa: PLC0415 - needs those packages
+    from llm_policy_host.serving import Reloads, check_address, create_app  # noqa: PLC0415 - needs those packages
     from llm_policy_host.web.server import Server, listen  # noqa: PLC0415 - as above
 
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     host = Host.from_config(arguments.config)
     check_address(arguments.host, host)
-    app = create_app(host)
+    reloads = Reloads(Path(arguments.config), lambda host: check_address(arguments.host, host))
+    app = create_app(host, reloads)
     try:
         listener = listen(arguments.host, arguments.port)
     except OSError as error:
