@@ -381,7 +381,7 @@ async def test_what_another_dialect_cannot_be_told_is_named(clients: Clients, ve
         model="any", max_tokens=9, messages=said("hi"), tools=[SEARCH, MESSAGES_TOOL], stop_sequences=["END"],
         extra_body={"new_field": 1}, extra_headers=headers,
     )  # fmt: skip
-    changes = [change["name"] for change in message.to_dict()["x_router"]["changes"]]  # type: ignore[index, call-overload]
+    changes = [change["name"] for change in message.to_dict()["x_router"]["changes"]]
     assert changes == ["new_field", "tools:web_search_20250305", "anthropic-beta"]
     told = vendor_behind.asked[-1].data
     assert told["stop"] == ["END"]
@@ -554,16 +554,15 @@ async def test_the_real_model_answers_every_api_whole_and_in_pieces(real_clients
 async def test_the_real_model_fits_a_schema_in_every_api(real_clients: Clients, way: str) -> None:
     spoken, written = real_clients.openai(way, "default"), real_clients.anthropic(way, "default")
     where = "Name a city and its temperature in degrees."
+    more: Any = {"model": "smol", "extra_body": {"temperature": 0}}
     chat = await done(
-        spoken.chat.completions.parse(
-            model="smol", messages=said(where), response_format=Weather, max_tokens=200
-        )
+        spoken.chat.completions.parse(**more, messages=said(where), response_format=Weather, max_tokens=200)
     )
     response = await done(
-        spoken.responses.parse(model="smol", input=where, text_format=Weather, max_output_tokens=200)
+        spoken.responses.parse(**more, input=where, text_format=Weather, max_output_tokens=200)
     )
     message = await done(
-        written.messages.parse(model="smol", messages=said(where), output_format=Weather, max_tokens=200)
+        written.messages.parse(**more, messages=said(where), output_format=Weather, max_tokens=200)
     )
     for parsed in (chat.choices[0].message.parsed, response.output_parsed, message.parsed_output):
         assert isinstance(parsed, Weather)
