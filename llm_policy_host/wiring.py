@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from .run.driver import Live
     from .values import Attempt, Contract, Plain, Ranking, Result, StreamChunk
 
-_MAX_SEED = 2**53
 # of a provider's lane whose config names only the other bound
 _MAX_IN_FLIGHT, _MAX_QUEUE = 64, 64
 # how often a host that was replaced looks whether its runs are over
@@ -424,12 +423,17 @@ def _prices(config: Config, clock: Clock) -> Prices:
         raise ConfigError(config.document.problems) from None
 
 
+def _new_seed() -> int:
+    """Give 53 bits that nobody can foresee."""
+    return int.from_bytes(secrets.token_bytes(7), "big") >> 3
+
+
 def _surroundings(
     config: Config, gather: _Gathering, observe: Callable[[Attempt], None], pricer: Prices
 ) -> Surroundings:
     settings = config.settings
     return Surroundings(
-        new_seed=lambda: secrets.randbelow(_MAX_SEED),
+        new_seed=_new_seed,
         deadline_ms=settings.deadline_ms,
         timeout_ms=(config.core.get("defaults") or {}).get("timeout_ms", 30_000),
         is_full_trace=settings.trace == "full",

@@ -22,12 +22,27 @@ MAX_DEPTH = 128
 """Beyond the core's own bound of 64, so that a term too deep is refused there, with its code."""
 
 _EXACT = 2**53
+_SCALARS = frozenset({str, bool, float, bytes, int, type(None)})
 
 
 def to_lua(lua: Any, value: Plain) -> Any:  # noqa: ANN401 - lupa has no types
     """Give plain data the form it has in a Lua runtime."""
+    prepared = _flat(value) if type(value) is dict else None
+    if prepared is not None:
+        return lua.table_from(prepared)
     prepared = prepare(value)
     return lua.table_from(prepared, recursive=True) if isinstance(prepared, dict | list) else prepared
+
+
+def _flat(value: dict[Any, Any]) -> dict[bytes, Any] | None:
+    """Prepare a record of plain scalars, as most contracts are; nothing for any other."""
+    record: dict[bytes, Any] = {}
+    for key, item in value.items():
+        if type(key) is not str or type(item) not in _SCALARS:
+            return None
+        if item is not None:
+            record[encode(key)] = prepare(item)
+    return record
 
 
 def prepare(value: Plain, path: str = "$", depth: int = 1) -> Any:  # noqa: ANN401 - any plain value

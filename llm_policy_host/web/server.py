@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 from typing import TYPE_CHECKING
@@ -37,6 +38,8 @@ class Server(uvicorn.Server):
             access_log=False,
             log_config=None,
             server_header=False,
+            proxy_headers=False,
+            ws="none",
             timeout_graceful_shutdown=max(1, drain_ms // 1000),
             h11_max_incomplete_event_size=64 * 1024,
         )
@@ -48,6 +51,7 @@ class Server(uvicorn.Server):
         """Open for business."""
         await super().startup(sockets)
         if self.started:
+            gc.freeze()  # what is there by now stays: no collection need look at it again
             self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
