@@ -207,9 +207,9 @@ class ChildEngine:
         """Take a dumped state in place of the engine's own."""
         self._child.ask("restore_state", state)
 
-    def profile_term(self, name: str) -> Plain:
-        """Give the effective term of a profile; None where there is none."""
-        return self._child.ask("profile_term", name)
+    def profile_term(self, name: str, *, is_bare: bool = False) -> Plain:
+        """Give the effective term of a profile, or the bare one; None where there is none."""
+        return self._child.ask("profile_term", name, is_bare)
 
     def _step(self, action: str, *values: Plain) -> Step:
         dropped, self._dropped = self._dropped, []

@@ -34,10 +34,17 @@ return face.start, face.succeed, face.fail, face.wake, face.abandon, face.rank, 
 """
 
 _PROFILE_TERM = b"""
-local engine, name = ...
+local engine, name, is_bare = ...
 local policy = require("llm_policy.engine.policies").of_profile(engine, name)
-local is_data = policy and not policy.is_local
-return is_data and require("llm_policy.language.encoding").value(policy.term) or nil
+if not policy or policy.is_local then return nil end
+local term = policy.term
+if is_bare then
+  local config = engine.config
+  local options = { retry_policies = config.retry_policies }
+  term = require("llm_policy.language.sugar").lower(config.profiles[name], options)
+  term = require("llm_policy.language.normal_form").normalize(term)
+end
+return require("llm_policy.language.encoding").value(term)
 """
 
 _DUMP = b"""
@@ -148,9 +155,12 @@ class LuaEngine:
         """Give the health of every provider."""
         return read_text(self._vm.call(self._status, now_ms))
 
-    def profile_term(self, name: str) -> Plain:
-        """Give the effective term of a profile in normal form; None where there is no such term."""
-        term = self._vm.call(self._vm.load(_PROFILE_TERM), self._engine, name.encode())
+    def profile_term(self, name: str, *, is_bare: bool = False) -> Plain:
+        """Give the effective term of a profile in normal form; None where there is no such term.
+
+        The bare one is without the operator's envelope, for those who make another policy of it.
+        """
+        term = self._vm.call(self._vm.load(_PROFILE_TERM), self._engine, name.encode(), is_bare)
         return None if term is None else read_text(term)
 
     def dump_state(self) -> Plain:

@@ -97,8 +97,8 @@ class _Worker:
     def do_restore_state(self, state: Plain) -> Plain:
         return self._made.restore_state(state)
 
-    def do_profile_term(self, name: str) -> Plain:
-        return self._made.profile_term(name)
+    def do_profile_term(self, name: str, is_bare: bool) -> Plain:  # noqa: FBT001 - as it comes in JSON
+        return self._made.profile_term(name, is_bare=is_bare)
 
     @property
     def _made(self) -> LuaEngine:

@@ -138,7 +138,7 @@ class Aims:
         key = (profile, wishes, kind)
         term = self._terms.get(key)
         if term is None:
-            own = self._host.engine.profile_term(profile)
+            own = self._host.engine.profile_term(profile, is_bare=True)
             if own is None:
                 if wishes == NO_WISHES:
                     return {"profile": profile}  # a function of the operator decides about vectors, too

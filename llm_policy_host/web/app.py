@@ -13,7 +13,9 @@ from starlette.routing import Route
 
 from .body import parse_record, read_body, write_json
 from .errors import Problem, RefusedError
+from .gateway import asked_of
 from .metrics import CONTENT_TYPE
+from .skin import Asked
 from .skins.chat import Chat, openai_error
 from .skins.completions import Completions
 from .skins.counting import ESTIMATED, count_tokens
@@ -21,6 +23,7 @@ from .skins.embeddings import Embeddings
 from .skins.messages import Messages, anthropic_error
 from .skins.models import find_model, list_models
 from .skins.responses import Responses
+from .x import HELPERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
     from .gateway import Gateway, Receive, Scope, Send
     from .skin import Caller, Skin
+    from .x import Helper
 
 _log = logging.getLogger("llm_policy.gateway")
 
@@ -113,6 +117,10 @@ class _Rest:
             Route("/{profile}/v1/models/{name:path}", self._checked(self._model)),
             Route("/v1/messages/count_tokens", self._count_tokens, methods=["POST"]),
             Route("/{profile}/v1/messages/count_tokens", self._count_tokens, methods=["POST"]),
+            *(
+                Route(path, self._helped(helper, method), methods=[method])
+                for method, path, helper in HELPERS
+            ),
             Route("/healthz", self._healthz),
             Route("/readyz", self._readyz),
             Route("/metrics", self._metrics),
@@ -128,6 +136,19 @@ class _Rest:
             return _json(status, body)
 
         return answer
+
+    def _helped(self, helper: Helper, method: str) -> Callable[[Request], Awaitable[Response]]:
+        async def handle(request: Request, caller: Caller | None) -> Answer:
+            gateway, headers = self._gateway, dict(request.scope["headers"])
+            parts, body = gateway.parts, {}
+            if method == "POST":
+                data = await read_body(headers, request.receive, parts.limits.max_body_bytes)
+                body = parse_record(data or b"{}")
+            known = Asked(gateway.new_id(), parts.clock.now_ms() // 1000)
+            asked = asked_of(body, known, caller, headers, parts)
+            return 200, await helper(gateway, body, asked, **request.path_params)
+
+        return self._checked(handle)
 
     async def _models(self, _request: Request, caller: Caller | None) -> Answer:
         return 200, list_models(self._gateway.parts.current(), caller)

@@ -76,7 +76,9 @@ def _given(headers: Mapping[bytes, bytes]) -> Iterator[bytes]:
 def check_may(caller: Caller | None, right: str, what: str, param: str) -> None:
     """Refuse a caller without a right (403)."""
     if caller is not None and right not in caller.may:
-        raise RefusedError(403, "not_allowed", f"this key may not give {what}", param)
+        raise RefusedError(
+            403, "not_allowed", f"{what} needs the right `{right}`, which this key lacks", param
+        )
 
 
 def read_override(headers: Mapping[bytes, bytes], caller: Caller | None) -> dict[str, Secret]:

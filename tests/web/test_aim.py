@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from llm_policy_host.values import Inputs
 from llm_policy_host.web.errors import RefusedError
 from llm_policy_host.web.skin import Caller
 
@@ -209,8 +210,17 @@ def test_what_is_remembered_is_bounded(core: Core) -> None:
     assert len(aims._targets) == len(aims._terms) == module._MAX_KNOWN
 
 
+def test_the_envelope_stands_once_in_what_a_profile_is_lowered_to() -> None:
+    core = Core.of({**CONFIG, "policy_envelope": {"provider_not_in": ["acme"]}})
+    body = {"provider": {"order": ["acme", "bravo"]}}
+    pieces = aim(core, body)
+    told = core.engine.explain({"policy_ir": pieces["policy_ir"]}, Inputs(0, 1))
+    assert str(told["policy"]["term"]).count("'acme'") == 2  # the envelope's, and the order's
+    assert {provider for _, provider in ranked(core, pieces)} == {"bravo", "or/west"}
+
+
 def test_a_profile_that_is_a_function_takes_no_sugar() -> None:
     core = Core.of(CONFIG)
-    core.engine.profile_term = lambda _name: None  # type: ignore[method-assign]
+    core.engine.profile_term = lambda _name, **_how: None  # type: ignore[method-assign]
     assert refused(core, {"provider": {"sort": "price"}})[:2] == (400, "local_policy")
     assert aim(core, path="/embeddings") == {"profile": "cheap"}

@@ -295,7 +295,10 @@ def test_the_identity_that_is_reported_is_that_of_the_one_lowered_term() -> None
 
     core = core_of(THREE)
     pieces = aim(core, {"provider": {"order": ["p3"], "max_price": {"prompt": "2.5"}}})
-    term = lower(core.engine.profile_term("default"), Wishes(order=("p3",), ceilings=(("price_in", 2.5),)))
+    term = lower(
+        core.engine.profile_term("default", is_bare=True),
+        Wishes(order=("p3",), ceilings=(("price_in", 2.5),)),
+    )
     told = Language(VM).identify(term, {})
     assert isinstance(told, Identified)
     assert told.sort == "Policy"
