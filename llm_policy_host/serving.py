@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 from dataclasses import dataclass, fields
@@ -176,6 +177,7 @@ def _gauges(gateway: Gateway, current: _Current) -> Iterator[Gauge]:
     host, gate = current(), gateway.gate
     lanes = host.lanes().counts()
     yield "llm_policy_in_flight", "requests under way", "", {"": gate.in_flight}
+    yield "llm_policy_tasks", "tasks of the event loop", "", {"": len(asyncio.all_tasks())}
     yield "llm_policy_queued", "requests waiting for a place", "", {"": gate.waiting}
     under_way = {name: one[0] for name, one in lanes.items()}
     yield "llm_policy_lane_in_flight", "calls under way", "provider", under_way

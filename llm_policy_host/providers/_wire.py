@@ -90,8 +90,14 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_reusable(self) -> bool:
-        """Whether another exchange may follow."""
-        return self.is_over and self._keeps_alive and not self.is_lost and not self._transport.is_closing()
+        """Whether another exchange may follow: the last one is over, and nothing of it is left to read.
+
+        INVARIANT: what was not read of an answer is never there for the next request: a caller who
+        leaves in the moment that his answer has come would leave it to a stranger.
+        """
+        if not self.is_over or self._pieces:
+            return False
+        return self._keeps_alive and not self.is_lost and not self._transport.is_closing()
 
     @property
     def is_silent(self) -> bool:
