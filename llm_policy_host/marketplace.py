@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .config.sources import ANTSEED_PIN, PIN_IN_BODY, filled
+from .config.sources import filled
 from .market.feeds import CommandFeed, FileFeed, HttpFeed
 from .market.market import Market
 from .market.offers import ANY_ENDPOINT, Rules, origin
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from .config.load import Config
     from .market.feeds import Feed
     from .ports import Clock, SecretSource
-
-__all__ = ["ANTSEED_PIN", "PIN_IN_BODY", "make_market", "pins", "unfed"]
 
 _CHILD_ENVIRONMENT = ("HOME", "LANG", "PATH", "TMPDIR", "USER")
 
@@ -64,6 +62,18 @@ def unfed(config: Config) -> list[str]:
     """Name the marketplace providers that no source feeds."""
     fed = {filled(name, source)["discovery_id"] for name, source in config.settings.sources.items()}
     return [name for name, market in _markets(config).items() if market not in fed]
+
+
+def placeless(config: Config) -> list[str]:
+    """Name the marketplace providers that have no address, and whose offers may not name one."""
+    sources = [filled(name, source) for name, source in config.settings.sources.items()]
+    named = {source["discovery_id"] for source in sources if source["endpoints"]}
+    providers = config.core.get("providers") or {}
+    return [
+        name
+        for name, market in _markets(config).items()
+        if market not in named and not providers[name].get("base_url")
+    ]
 
 
 def _markets(config: Config) -> dict[str, str]:

@@ -417,10 +417,13 @@ def _prices(config: Config, clock: Clock) -> Prices:
     base_urls = {name: provider.get("base_url") or "" for name, provider in providers.items()}
     file = config.settings.prices
     try:
-        return Prices(base_urls, clock, Snapshot(None if file is None else config.directory / file))
+        prices = Prices(base_urls, clock, Snapshot(None if file is None else config.directory / file))
+        if file is not None:
+            prices.load()
     except HostError as error:
         config.document.report(("host", "prices"), str(error))
         raise ConfigError(config.document.problems) from None
+    return prices
 
 
 def _new_seed() -> int:

@@ -9,13 +9,41 @@ from typing import TYPE_CHECKING
 
 from llm_policy_host.errors import ConfigError, HostError
 
-from . import bench, commit, demo, doctor, hash_, providers, rank, run, serve, validators, verify_decision
+from . import (
+    bench,
+    check,
+    commit,
+    demo,
+    doctor,
+    hash_,
+    prices,
+    providers,
+    rank,
+    run,
+    serve,
+    validators,
+    verify_decision,
+)
 from .output import FAILED, OK, USAGE, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = (demo, serve, run, rank, hash_, commit, verify_decision, validators, providers, doctor, bench)
+COMMANDS = (
+    demo,
+    serve,
+    check,
+    run,
+    rank,
+    hash_,
+    commit,
+    verify_decision,
+    validators,
+    providers,
+    prices,
+    doctor,
+    bench,
+)
 """Each a module with `add(commands)`, which sets `do(arguments) -> exit code` on its parser."""
 
 _EPILOG = "exit codes: 0 ok, 1 failed, 2 usage, 3 waiting for a person, 4 refused by policy or budget"

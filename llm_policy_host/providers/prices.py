@@ -189,8 +189,14 @@ def _needs_vendor(candidate: Mapping[str, Any]) -> bool:
 def _is_vendor(provider: Provider, base_url: str, api_kind: str) -> bool:
     """Whether an address is a vendor's; a dialect that names none goes to its own vendor."""
     if base_url:
-        return re.match(provider.api_pattern, base_url) is not None
+        found = re.match(provider.api_pattern, base_url)
+        return found is not None and _ends_a_name(provider.api_pattern, found[0], base_url[found.end() :])
     return provider.id == _VENDORS.get(api_kind)
+
+
+def _ends_a_name(pattern: str, matched: str, rest: str) -> bool:
+    """Whether a vendor's pattern matched whole names of a host, none that merely begins like them."""
+    return rest[:1] in {"", "/", ":"} or matched.endswith("/") or pattern.endswith("\\.")
 
 
 def _read(file: Path) -> bytes:
@@ -213,6 +219,13 @@ def _parsed(text: bytes) -> Sequence[Provider]:
         return _providers_from_raw(json.loads(text))
     except (ValueError, TypeError, KeyError) as error:
         raise HostError(f"these are no prices as genai-prices writes them ({type(error).__name__})") from None
+
+
+def update_url() -> str:
+    """Give where the package itself fetches newer prices; here only an explicit command does."""
+    from genai_prices.update_prices import DEFAULT_UPDATE_URL  # noqa: PLC0415 - as above
+
+    return DEFAULT_UPDATE_URL
 
 
 def flat_prices(snapshot: Snapshot) -> dict[str, str]:
