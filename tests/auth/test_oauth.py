@@ -334,7 +334,7 @@ async def test_the_least_used_account_serves_and_stays_while_it_is_near_that(
     source.note_quota("b", 12.0, later_ms, is_closed=False)
     assert _account(await source.credential()) == "a"
     await clock.sleep_ms(HOUR_MS)
-    source.note_quota("a", 50.0, later_ms + HOUR_MS, is_closed=False)
+    source.note_quota("a", 15.0, later_ms + HOUR_MS, is_closed=False)
     assert _account(await source.credential()) == "b", "what was used before the reset counts no more"
 
 
