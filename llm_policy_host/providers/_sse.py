@@ -20,6 +20,23 @@ class Event:
     name: str = "message"
 
 
+def _whole_events(data: bytes) -> list[Event] | None:
+    """Read events as nearly all come: one line of data each, perhaps named; nothing for any other."""
+    if b"\r" in data:
+        return None
+    events = []
+    for block in data[:-2].split(b"\n\n"):
+        line, name = block, b""
+        if block.startswith(b"event: "):
+            head, _, line = block.partition(b"\n")
+            name = head[7:]
+        if not line.startswith(b"data: ") or b"\n" in line:
+            return None
+        text = line[6:].decode(errors="replace")
+        events.append(Event(text, name.decode(errors="replace") or "message") if name else Event(text))
+    return events
+
+
 class SseParser:
     """Turns bytes into events. What cannot be used is skipped and counted in `bad_lines`."""
 
@@ -35,6 +52,19 @@ class SseParser:
 
     def feed(self, data: bytes) -> list[Event]:
         """Take the next bytes; give the events that they complete."""
+        if self._is_between and data.endswith(b"\n\n") and len(data) <= MAX_EVENT_BYTES:
+            whole = _whole_events(data)
+            if whole is not None:
+                self._is_first_line = False
+                return whole
+        return self._feed(data)
+
+    @property
+    def _is_between(self) -> bool:
+        """Whether nothing of an event or a line is held."""
+        return not (self._line_bytes or self._event_bytes or self._data or self._name or self._skip_newline)
+
+    def _feed(self, data: bytes) -> list[Event]:
         if self._skip_newline and data[:1] == b"\n":
             data = data[1:]
         if data:

@@ -132,7 +132,7 @@ def _first(choices: Any) -> dict[str, Any] | None:  # noqa: ANN401
 def _vectors(data: Mapping[str, Any]) -> Response | Failure:
     """Read vectors in the order of their inputs: numbers, or base64 where that was asked for."""
     entries = sorted(records(data.get("data")), key=lambda entry: count(entry.get("index")))
-    vectors = tuple(entry.get("embedding") for entry in entries)
+    vectors: tuple[Any, ...] = tuple(entry.get("embedding") for entry in entries)
     if not vectors or not all(isinstance(vector, list | str) and vector for vector in vectors):
         return Failure("bad_response", detail="an answer without vectors")
     usage = record(data.get("usage"))
@@ -164,10 +164,11 @@ def _response(data: Mapping[str, Any], choice: Mapping[str, Any]) -> Response:
 
 def _chunk(data: Mapping[str, Any], choice: Mapping[str, Any]) -> StreamChunk:
     delta, usage = record(choice.get("delta")), data.get("usage")
+    calls = delta.get("tool_calls")
     return StreamChunk(
         text=_content(delta.get("content")) or text(choice.get("text")),
-        reasoning=text(delta.get("reasoning_content")) or text(delta.get("reasoning")),
-        tool_calls=tuple(_tool_delta(item) for item in records(delta.get("tool_calls"))),
+        reasoning=text(delta.get("reasoning_content") or delta.get("reasoning")),
+        tool_calls=tuple([_tool_delta(item) for item in records(calls)]) if calls else (),
         refusal=text(delta.get("refusal")) or None,
         finish_reason=text(choice.get("finish_reason")) or None,
         model=text(data.get("model")) or None,
@@ -180,7 +181,7 @@ def _chunk(data: Mapping[str, Any], choice: Mapping[str, Any]) -> StreamChunk:
 
 def _cost(usage: Mapping[str, Any]) -> float | None:
     """Read what the provider says it charged, as OpenRouter does: USD."""
-    cost = usage.get("cost")
+    cost: Any = usage.get("cost")
     is_number = isinstance(cost, int | float) and not isinstance(cost, bool)
     return float(cost) if is_number and 0 <= cost < 1e9 else None
 

@@ -115,6 +115,6 @@ def _is_deeper(value: Any, depth: int) -> bool:  # noqa: ANN401 - any JSON
 def write_json(value: Any) -> bytes:  # noqa: ANN401 - any JSON
     """Write JSON, also numbers wider than 64 bits."""
     try:
-        return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+        return orjson.dumps(value)
     except TypeError:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")

@@ -53,9 +53,20 @@ def test_a_line_without_end_is_dropped_in_bounded_memory() -> None:
     assert parser.bad_lines == 1
 
 
+_WHOLE = [
+    b"data: a\n\n",
+    b"data:  b\n\n",
+    b"event: e\ndata: c\n\n",
+    b"event: \ndata: \xff\n\n",
+    b"data: \n\n",
+]
+
+
 @given(
     st.lists(
-        st.sampled_from([b"data: a", b"data", b"\n", b"\r", b"\r\n", b": c", b"event: e", b" ", b"\n\n"])
+        st.sampled_from(
+            [b"data: a", b"data", b"\n", b"\r", b"\r\n", b": c", b"event: e", b" ", b"\n\n", *_WHOLE]
+        )
     ),
     st.data(),
 )

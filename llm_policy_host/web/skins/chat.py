@@ -181,7 +181,7 @@ class ChatEncoder:
 
     def chunks(self, batch: Sequence[StreamChunk]) -> bytes:
         """Give the events of some pieces."""
-        return b"".join(self._event(chunk) for chunk in batch)
+        return b"".join([self._event(chunk) for chunk in batch])
 
     def end(self, result: Result) -> bytes:
         """Give the events that end an answer."""
@@ -208,8 +208,9 @@ class ChatEncoder:
             if not chunk.raw.get("choices"):
                 return b""  # usage comes at the end, if it was asked for
             self._has_begun = True
-            raw = {key: value for key, value in chunk.raw.items() if key != "usage"}
-            return self._wire(raw)
+            event = {**chunk.raw, **self._head}
+            event.pop("usage", None)
+            return b"data: " + write_json(event) + b"\n\n"
         delta = self._delta(chunk)
         if not delta and not chunk.finish_reason:
             return b""
