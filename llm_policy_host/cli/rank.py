@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from llm_policy_host.wiring import Host
@@ -27,6 +28,8 @@ def add(commands: Commands) -> None:
 def do(arguments: argparse.Namespace) -> int:
     """Rank."""
     host = Host.from_config(arguments.config)
+    if host.market.sources:
+        asyncio.run(_look_around(host))
     ranking = host.rank(contract(arguments))
     error = ranking.error or (None if ranking.ordered else "no_candidates")
     if arguments.json:
@@ -39,3 +42,9 @@ def do(arguments: argparse.Namespace) -> int:
     if error is not None:
         warn(f"nobody: {refusal_text(ranking) or error}")
     return exit_code(error)
+
+
+async def _look_around(host: Host) -> None:
+    """Ask the market once."""
+    async with host:
+        pass

@@ -182,7 +182,7 @@ class LuaEngine:
             raise UsageError(f"the core refused an event: {read_text(answer[1])}")
         status, first, text, handle, *rest = answer
         if status == b"call":
-            foreign = read_text(rest[0]) if rest and rest[0] is not None else None
+            foreign = _served(read_text(rest[0])) if rest and rest[0] is not None else None
             candidate = self.candidates[int(first) - 1] if foreign is None else foreign
             return Step("call", handle, candidate, read_text(text) if text is not None else None)
         if status == b"wait":
@@ -198,6 +198,13 @@ def read_text(text: bytes) -> Plain:
         return orjson.loads(text)
     except ValueError:
         return json.loads(decode(text), strict=False)
+
+
+def _served(candidate: dict[str, Any]) -> dict[str, Any]:
+    """Say who serves a candidate from outside the catalog: the offer's peer, or the provider itself."""
+    offer = candidate.get("offer")
+    peer = offer.get("peer_id") if isinstance(offer, dict) else None
+    return {**candidate, "served_by": peer if isinstance(peer, str) else candidate["provider_id"]}
 
 
 def create_engine(vm: Vm, config: Plain, metrics: Plain = None) -> LuaEngine | Sequence[Mistake]:

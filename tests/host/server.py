@@ -105,4 +105,4 @@ class Server:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
         body = await reader.readexactly(int(headers.get("content-length", "0")))
-        return Asked(head[0].split(" ")[1], headers, json.loads(body))
+        return Asked(head[0].split(" ")[1], headers, json.loads(body or b"{}"))
