@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Sequence
 
-    from llm_policy_host.values import Failure, Ranking, Result
+    from llm_policy_host.values import Candidate, Failure, Ranking, Result
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - nameless
 """Where a subcommand adds its parser."""
@@ -78,7 +78,7 @@ def ranking_lines(ranking: Ranking) -> list[str]:
     rows = [
         (
             f"{place}.",
-            f"{entry.model_family} @ {entry.provider_id}",
+            f"{entry.model_family} @ {_server(entry)}",
             f"score {number(entry.score)}",
             entry.tier,
         )
@@ -88,6 +88,12 @@ def ranking_lines(ranking: Ranking) -> list[str]:
         ("-", f"{entry.model_family} @ {entry.provider_id}", entry.reason, "") for entry in ranking.rejected
     ]
     return table([*rows, *refused])
+
+
+def _server(entry: Candidate) -> str:
+    """Name who serves: the provider, and the peer where it is a market's."""
+    is_direct = entry.served_by in (None, entry.provider_id)
+    return entry.provider_id if is_direct else f"{entry.provider_id}/{entry.served_by}"
 
 
 def refusal_text(result: Result | Ranking) -> str:
