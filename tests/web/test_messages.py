@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from anthropic.types import Message
-from hypothesis import given
+from hypothesis import given, settings
 
 from llm_policy_host.values import Contract, Response, StreamChunk, ToolCall
 from llm_policy_host.web.errors import Problem, RefusedError
@@ -220,6 +220,26 @@ def test_records_of_the_vendors_servers_are_left_out_elsewhere_and_named() -> No
     assert len(contract.passthrough["messages"][1]["content"]) == 4
 
 
+def test_two_turns_of_the_model_stay_two() -> None:
+    use = {"type": "tool_use", "id": "t", "name": "weather", "input": {}}
+    messages = read(
+        HI, {"role": "assistant", "content": [use]}, {"role": "assistant", "content": "so"}
+    ).messages
+    assert [message["content"] for message in messages] == ["hi", None, "so"]
+
+
+def test_the_form_of_an_answer_has_an_older_word() -> None:
+    form = {"type": "json_schema", "schema": SCHEMA}
+    assert read(output_format=form).response_format == read(output_config={"format": form}).response_format
+    assert read(output_format=form).response_format is not None
+
+
+def test_a_thought_alone_is_no_message_elsewhere() -> None:
+    thought = {"type": "thinking", "thinking": "hm", "signature": "s"}
+    messages = read(HI, {"role": "assistant", "content": [thought]}, HI).messages
+    assert [message["role"] for message in messages] == ["user", "user"]
+
+
 def test_a_thought_that_nobody_signed_does_not_go_to_anthropic() -> None:
     foreign = {"type": "thinking", "thinking": "hm", "signature": ""}
     signed = {"type": "thinking", "thinking": "so", "signature": "s"}
@@ -263,6 +283,7 @@ def test_what_is_wrong_is_named(change: dict[str, Any], param: str) -> None:
     assert (refused.value.problem.status, refused.value.problem.param) == (400, param)
 
 
+@settings(deadline=None)
 @given(
     bodies(
         "messages", "system", "tools", "tool_choice", "role", "content", "type", "text", "image", "source", "base64",
@@ -350,6 +371,7 @@ def test_the_record_of_the_decision_is_there_for_who_wants_it() -> None:
 # Streams ------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(streams())
 def test_any_cut_of_an_answer_gives_anthropics_client_the_same_message(
     batches: list[list[StreamChunk]],
@@ -420,6 +442,11 @@ def test_events_of_the_dialect_pass_as_they_are() -> None:
     told = events(encoded(SKIN, [[StreamChunk(raw=event, dialect="anthropic") for event in raw]]))
     assert told[1:] == raw[1:]
     assert told[0]["message"] == {**RAW, "content": [], "id": "msg_r1", "model": "small"}
+
+
+def test_an_error_of_the_dialect_is_worded_once_as_ours() -> None:
+    raw = {"type": "error", "error": {"type": "overloaded_error", "message": "the vendor's words"}}
+    assert SKIN.encoder(ASKED).chunks([StreamChunk(raw=raw, dialect="anthropic")]) == b""
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from openai.types.responses import Response as OpenAIResponse
 
 from llm_policy_host.values import Contract, Response, StreamChunk, ToolCall
@@ -261,6 +261,7 @@ def test_what_is_wrong_is_named(change: dict[str, Any], param: str) -> None:
     assert (refused.value.problem.status, refused.value.problem.param) == (400, param)
 
 
+@settings(deadline=None)
 @given(
     bodies(
         "input", "instructions", "tools", "tool_choice", "role", "content", "type", "text", "input_text", "input_image",
@@ -352,6 +353,7 @@ def test_the_record_of_the_decision_is_there_for_who_wants_it() -> None:
 # Streams ------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(streams())
 def test_any_cut_of_an_answer_gives_openais_client_the_same_response(
     batches: list[list[StreamChunk]],
@@ -392,6 +394,12 @@ def test_the_events_come_in_openais_order() -> None:
     ]  # fmt: skip
 
 
+def test_a_call_that_is_over_is_told_with_its_name() -> None:
+    told = events(encoded(SKIN, [[called(0, "{}", "c", "f")]]))
+    done = [event for event in told if event["type"] == "response.function_call_arguments.done"]
+    assert [(event["name"], event["arguments"]) for event in done] == [("f", "{}")]
+
+
 def test_a_refusal_is_streamed_as_one() -> None:
     told = events(encoded(SKIN, [[StreamChunk(refusal="n"), StreamChunk(refusal="o")]]))
     assert [event["delta"] for event in told if event["type"] == "response.refusal.delta"] == ["n", "o"]
@@ -420,6 +428,19 @@ def test_events_of_the_dialect_pass_as_they_are_and_are_counted() -> None:
     assert [event["type"] for event in told] == [event["type"] for event in raw]
     assert (told[1]["item"], told[2]["x"]) == ({"id": "rs_v"}, 1)
     assert told[3]["response"] == {**RAW, "id": "resp_r1", "model": "small"}
+
+
+def test_a_failure_of_the_dialect_is_worded_once_as_ours() -> None:
+    raw: list[dict[str, Any]] = [{"type": "error", "code": "x"}, {"type": "response.failed", "response": RAW}]
+    chunks = [StreamChunk(raw=event, dialect="openai_responses") for event in raw]
+    assert SKIN.encoder(ASKED).chunks(chunks) == b""
+
+
+def test_a_stream_of_the_dialect_without_its_last_event_gets_one() -> None:
+    raw = {"type": "response.output_text.delta", "delta": "hi", "sequence_number": 0}
+    told = events(encoded(SKIN, [[StreamChunk(text="hi", raw=raw, dialect="openai_responses")]]))
+    assert told[-1]["type"] == "response.completed"
+    assert told[-1]["response"]["output"][0]["content"][0]["text"] == "hi"
 
 
 @pytest.mark.parametrize(
