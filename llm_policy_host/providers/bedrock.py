@@ -51,8 +51,6 @@ _FINISH: Final[Mapping[str, str]] = {
     "guardrail_intervened": "content_filter",
     "content_filtered": "content_filter",
 }
-# an exception within a stream has no status of its own
-_STATUSES: Final[Mapping[str, int]] = {"validationexception": 400}
 
 
 class Bedrock(HttpAdapter):
@@ -315,8 +313,7 @@ class _StreamReader:
             code = text(headers.get(":exception-type")) or text(headers.get(":error-code"))
             shown = payload[:500].decode(errors="replace")
             message = data.get("message") or headers.get(":error-message") or shown
-            status = _STATUSES.get(code.lower(), 200)
-            return of_error(status, {"code": code, "message": message}, self._headers, self._now_ms)
+            return of_error(200, {"code": code, "message": message}, self._headers, self._now_ms)
         kind = text(headers.get(":event-type"))
         fields = self._fields(kind, data)
         return StreamChunk(**fields, raw={kind: data}, dialect="bedrock")

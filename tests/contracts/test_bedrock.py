@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import json
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llm_policy_host.providers._aws import Signer
 from llm_policy_host.providers.bedrock import Bedrock
 from llm_policy_host.values import Call, Credential, Failure, Response, Secret, ToolCall
 
@@ -149,6 +152,30 @@ async def test_a_machine_without_credentials_is_an_auth_error(
         assert isinstance(failure, Failure)
         assert failure.kind == "auth_error"
     assert vendor.asked == []
+
+
+class _Role:
+    """Credentials of a role, which end."""
+
+    def __init__(self) -> None:
+        self.is_old = False
+        self.renewed = 0
+
+    def refresh_needed(self) -> bool:
+        return self.is_old
+
+    def get_frozen_credentials(self) -> None:
+        self.renewed += self.is_old
+        self.is_old = False
+
+
+async def test_credentials_that_end_are_renewed_before_a_call_and_only_then() -> None:
+    role, signer = _Role(), Signer("bedrock")
+    signer._session = SimpleNamespace(get_credentials=lambda: role)
+    for is_old, renewed in ((False, 0), (False, 0), (True, 1), (False, 1)):
+        role.is_old = is_old
+        await asyncio.gather(*(signer.prepare() for _ in range(5)))
+        assert role.renewed == renewed
 
 
 async def test_a_bearer_needs_no_signature_and_no_botocore(

@@ -123,6 +123,13 @@ async def test_an_error_after_content_ends_the_stream_in_a_failure(adapters: Map
     assert (heard[-1].kind, heard[-1].detail) == ("server_error", "unexpected EOF")
 
 
+async def test_a_line_without_an_end_is_given_up(adapters: Mapping[str, Provider]) -> None:
+    pieces = [*(TEXT.pieces or ())[:2], *[b"x" * 1024 * 1024] * 9, b"\n", *(TEXT.pieces or ())[2:]]
+    heard = await Talk(DIALECT, adapters).hear(flow(pieces, DIALECT.stream_kind), {"prompt": "hi"})
+    assert isinstance(heard[-1], Failure)
+    assert (heard[-1].kind, heard[-1].detail) == ("bad_response", "a line without an end")
+
+
 async def test_what_follows_the_end_is_ignored(adapters: Mapping[str, Provider]) -> None:
     pieces = [b"".join([*(TEXT.pieces or ()), b"{\n", b'{"error": "late"}\n'])]
     heard = await Talk(DIALECT, adapters).hear(flow(pieces, DIALECT.stream_kind), {"prompt": "hi"})
