@@ -158,7 +158,12 @@ def _says(name: str, value: Any) -> bool:  # noqa: ANN401 - a parameter's value
 def stops(call: Call) -> list[str]:
     """Give the texts that end an answer."""
     stop = said(call).get("stop")
-    return [stop] if isinstance(stop, str) else [each for each in stop or () if isinstance(each, str)]
+    if stop is None:
+        return []
+    texts = stop if isinstance(stop, list) else [stop]
+    if not all(isinstance(each, str) for each in texts):
+        raise UnsayableError("`stop` must be a text or a list of texts")
+    return texts
 
 
 def tool_choice(call: Call) -> Choice | None:

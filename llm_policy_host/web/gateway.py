@@ -131,6 +131,8 @@ def asked_of(
     if is_stream is not None and not isinstance(is_stream, bool):
         raise invalid("must be true or false", "stream")
     options = body.get("stream_options")
+    if options is not None and not isinstance(options, dict):
+        raise invalid("must be an object", "stream_options")
     return Asked(
         asked.request_id,
         asked.created,
@@ -139,7 +141,7 @@ def asked_of(
         caller,
         bool(is_stream),
         parts.shows_metadata or _may_see(caller, headers),
-        isinstance(options, dict) and options.get("include_usage") is True,
+        options is not None and options.get("include_usage") is True,
         body,
         headers,
     )

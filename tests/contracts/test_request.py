@@ -113,8 +113,14 @@ def test_a_data_url_is_taken_apart(url: str, read: Image) -> None:
     assert image(url) == read
 
 
+@pytest.mark.parametrize("stop", [7, True, ["a", 1], {"a": 1}, [None]])
+def test_an_end_that_is_no_text_is_refused(stop: Any) -> None:
+    with pytest.raises(UnsayableError, match="`stop`"):
+        stops(_call(passthrough={"stop": stop}))
+
+
 def test_settings_are_read_from_wherever_the_callers_dialect_has_them() -> None:
-    words = {"stop": ["a", 1], "tool_choice": {"type": "function", "function": {"name": "f"}}}
+    words = {"stop": ["a"], "tool_choice": {"type": "function", "function": {"name": "f"}}}
     for fields in (
         {"passthrough": words},
         {"dialect": "anthropic", "passthrough": {"_openai": words, "stop": "b"}},
