@@ -81,6 +81,9 @@ class SecretSource(Protocol):
 class Authenticator(Protocol):
     """Turns a provider's name into the credential for one call."""
 
+    def at_once(self, provider_id: str) -> Credential | None:
+        """Give the credential if nobody must be waited for; None where `credential` is to be asked."""
+
     async def credential(self, provider_id: str) -> Credential | Failure:
         """Give what the adapter needs; a failure when the secret cannot be had."""
 

@@ -45,6 +45,13 @@ class AuthResolver:
             }
         )
 
+    def at_once(self, provider_id: str) -> Credential | None:
+        """Give the credential if nobody must be waited for."""
+        if provider_id in self.oauth:
+            return None
+        found = self.find(provider_id)
+        return None if isinstance(found, Missing) else found
+
     async def credential(self, provider_id: str) -> Credential | Failure:
         """Give what the adapter needs; a failure when the secret cannot be had."""
         provider = self.oauth.get(provider_id)

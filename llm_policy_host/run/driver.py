@@ -71,6 +71,7 @@ class _Run:
     api_kind: str = ""
     upstream_ms: float = 0.0
     response: Response | None = None
+    credentials: dict[str, Credential] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
 
@@ -249,7 +250,7 @@ class Driver:
         provider = self._providers.get(call.api_kind)
         if provider is None:
             return Failure("model_unavailable", detail=f"no adapter speaks `{call.api_kind}`")
-        credential = await self._credential(contract, call)
+        credential = await self._credential(run, call)
         if isinstance(credential, Failure):
             return credential
         fit = filtered(call)
@@ -259,11 +260,23 @@ class Driver:
         run.changes.extend(changes(contract, step, ready, run.attempts))
         return ready
 
-    async def _credential(self, contract: Contract, call: Call) -> Credential | Failure:
+    async def _credential(self, run: _Run, call: Call) -> Credential | Failure:
+        contract = run.contract
         own = contract.auth_override.get(call.provider_id) if contract.auth_override else None
         if own is not None:
             return Credential(own, is_callers=True)
-        return await self._auth.credential(call.provider_id)
+        found = run.credentials.get(call.provider_id) or self._auth.at_once(call.provider_id)
+        if found is not None:
+            return found
+        try:
+            waited = self._auth.credential(call.provider_id)
+            credential = await within(self._clock, self._left_ms(run), waited)
+        except ExpiredError:
+            return Failure("timeout", detail="the credential did not come in time")
+        if isinstance(credential, Credential):
+            # an account is chosen once per call: a retry keeps it, unless it was the reason
+            run.credentials[call.provider_id] = credential
+        return credential
 
     async def _send(self, run: _Run) -> Response | Failure | None:
         ready = await self._prepare(run)
@@ -388,6 +401,8 @@ class Driver:
     def note(self, run: _Run, ready: Ready, attempt: Attempt, took_ms: float) -> None:
         """Take note of an attempt that is over."""
         run.upstream_ms += took_ms
+        if attempt.kind in _OF_A_KEY:
+            run.credentials.pop(attempt.provider_id, None)
         if attempt.kind == "auth_error":
             self._auth.refused(attempt.provider_id, ready.credential)
         if self._around.observe is not None:

@@ -72,6 +72,9 @@ class FakeEngine:
 
 
 class FakeAuth:
+    def at_once(self, provider_id: str) -> Credential | None:
+        return None if provider_id == "locked" else Credential(Secret("s3cret"))
+
     async def credential(self, provider_id: str) -> Credential | Failure:
         if provider_id == "locked":
             return Failure("auth_error", detail="no secret")

@@ -92,7 +92,7 @@ def _one_of(words: list[str]) -> Check:
     return lambda value: isinstance(value, str) and value in words
 
 
-ADDRESSED = ("scripted", "ollama", "bedrock")
+ADDRESSED = ("scripted", "ollama", "bedrock", "openai_codex")
 PROVIDER: dict[str, Check] = {
     "discovery": _one_of(["static", "marketplace"]),
     "api_kind": _one_of(API_KINDS),

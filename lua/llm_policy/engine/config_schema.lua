@@ -23,7 +23,7 @@ local API_KINDS = {
 }
 
 -- These know where to go without a base_url.
-local ADDRESSED = { bedrock = true, ollama = true, scripted = true }
+local ADDRESSED = { bedrock = true, ollama = true, openai_codex = true, scripted = true }
 
 local DEFAULTS = {
   timeout_ms = 30000,
