@@ -9,9 +9,10 @@ from llm_policy_host.clock import SystemClock, VirtualClock
 from llm_policy_host.providers._http import HttpClient
 from llm_policy_host.providers.openai_compatible import OpenAICompatible
 from llm_policy_host.providers.scripted import Scripted
+from llm_policy_host.run.driver import Driver, Surroundings
 from llm_policy_host.values import Contract, Credential, Failure, Result, Secret, StreamChunk
 
-from .fakes import FakeEngine, candidate, driver
+from .fakes import FakeAuth, FakeEngine, candidate, driver
 from .server import Server, answer, delta, events, failing
 
 if TYPE_CHECKING:
@@ -266,3 +267,39 @@ async def test_a_callers_own_key_that_fails_is_the_callers_fault(kind: str, is_s
         result = _result(await setting.hear(contract)) if is_stream else await setting.driver.run(contract)
         assert [failure.kind for failure in result.failures] == [told]
         assert "their key" not in result.failures[0].detail
+
+
+class _Accounts(FakeAuth):
+    """Gives another account each time that it is asked."""
+
+    def __init__(self) -> None:
+        self.given = 0
+
+    def at_once(self, provider_id: str) -> Credential | None:
+        del provider_id
+
+    async def credential(self, provider_id: str) -> Credential | Failure:
+        del provider_id
+        self.given += 1
+        return Credential(Secret("k"), account=str(self.given))
+
+
+@pytest.mark.parametrize(
+    ("kind", "accounts"), [("timeout", "111"), ("rate_limit", "123"), ("auth_error", "123")]
+)
+async def test_an_account_is_chosen_once_per_call_unless_it_was_the_reason(kind: str, accounts: str) -> None:
+    clock = VirtualClock()
+    seen: list[str | None] = []
+
+    class Asked(Scripted):
+        async def send(self, call: Call, credential: Credential) -> Any:
+            seen.append(credential.account)
+            return await super().send(call, credential)
+
+    engine = FakeEngine([candidate("a"), candidate("a"), candidate("a")])
+    scripted = Asked({"a": [{"failure": kind}, {"failure": kind}, {"answer": "yes"}]}, clock)
+    result = await Driver(
+        engine, {"scripted": scripted}, _Accounts(), clock, Surroundings(new_seed=lambda: 7)
+    ).run(HELLO)
+    assert result.ok
+    assert seen == list(accounts)
