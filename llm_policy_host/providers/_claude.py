@@ -90,10 +90,10 @@ def _thinking(
     effort = call.params.get("reasoning_effort")
     if effort is None:
         return {}
+    if own is not None and "effort" in record(own.get("output_config")):
+        return {"output_config": {"effort": effort}}  # the caller's own word, maybe changed by a policy
     if own is not None and "thinking" in own:
-        # the caller's own words are finer; only an effort that he gave may have been changed
-        has_effort = "effort" in record(own.get("output_config"))
-        return {"output_config": {"effort": effort}} if has_effort else {}
+        return {}  # what he said of it is finer
     if effort not in _SHARES and effort != "none":
         return None
     if generation is not None and generation >= (4, 6):

@@ -375,6 +375,19 @@ async def test_a_provider_of_the_dialect_gets_what_we_do_not_know(
     assert told.headers.get("x-api-key") is None
 
 
+async def test_an_effort_goes_to_the_dialect_as_it_was_said(clients: Clients, vendor_behind: Vendor) -> None:
+    effort = {"output_config": {"effort": "low"}}
+    clients.anthropic("sync", "anthropic").messages.create(
+        model="any", max_tokens=9, messages=said("hi"), extra_body=effort
+    )
+    assert vendor_behind.asked[-1].data == {
+        "model": "claude-sonnet-4-5",
+        "max_tokens": 9,
+        "messages": said("hi"),
+        **effort,
+    }
+
+
 async def test_what_another_dialect_cannot_be_told_is_named(clients: Clients, vendor_behind: Vendor) -> None:
     headers = {"x-llm-policy-metadata": "full", "anthropic-beta": "new-2030-01-01"}
     message = clients.anthropic("sync").messages.create(

@@ -364,8 +364,10 @@ def test_an_answer_of_the_dialect_passes_as_it_is() -> None:
 def test_the_record_of_the_decision_is_there_for_who_wants_it() -> None:
     asked = dataclasses.replace(ASKED, wants_metadata=True)
     assert SKIN.whole(result(Response(text="x")), asked)["x_router"]["provider"] == "acme"
-    told = events(encoded(SKIN, [[StreamChunk(text="x")]], asked))
-    assert told[-2]["x_router"]["provider"] == "acme"
+    own = StreamChunk(text="x", raw={"type": "message_stop"}, dialect="anthropic")
+    for chunk in (StreamChunk(text="x"), own):
+        told = events(encoded(SKIN, [[chunk]], asked))
+        assert told[-1]["x_router"]["provider"] == "acme"
 
 
 # Streams ------------------------------------------------------------------------------------------

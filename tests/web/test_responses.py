@@ -346,8 +346,10 @@ def test_an_answer_of_the_dialect_passes_as_it_is() -> None:
 def test_the_record_of_the_decision_is_there_for_who_wants_it() -> None:
     asked = dataclasses.replace(ASKED, wants_metadata=True)
     assert SKIN.whole(result(Response(text="x")), asked)["x_router"]["provider"] == "acme"
-    told = events(encoded(SKIN, [[StreamChunk(text="x")]], asked))
-    assert told[-1]["response"]["x_router"]["provider"] == "acme"
+    raw = {"type": "response.completed", "response": RAW}
+    for chunk in (StreamChunk(text="x"), StreamChunk(text="x", raw=raw, dialect="openai_responses")):
+        told = events(encoded(SKIN, [[chunk]], asked))
+        assert told[-1]["response"]["x_router"]["provider"] == "acme"
 
 
 # Streams ------------------------------------------------------------------------------------------

@@ -101,7 +101,7 @@ class MessagesEncoder:
         self._model = asked.model
         self._blocks = Blocks()
         self._has_begun = False
-        self._has_ended = False
+        self._last: Mapping[str, Any] | None = None
 
     def begin(self, candidate: Mapping[str, Any]) -> None:
         """Learn who answers."""
@@ -113,15 +113,14 @@ class MessagesEncoder:
 
     def end(self, result: Result) -> bytes:
         """Give the events that end an answer."""
-        if self._has_ended:
-            return b""
+        more = {"x_router": x_router(result)} if self._asked.wants_metadata else {}
+        if self._last is not None:
+            return event({**self._last, **more})
         response = result.response
         assert response is not None  # noqa: S101 - a result that is ok has one
         out = self._begin() + b"".join([self._turn(turn) for turn in self._blocks.finish()])
         data = {"type": "message_delta", "delta": _ending(response), "usage": _usage(response.usage)}
-        if self._asked.wants_metadata:
-            data["x_router"] = x_router(result)
-        return out + event(data) + event({"type": "message_stop"})
+        return out + event(data) + event({"type": "message_stop", **more})
 
     def error(self, problem: Problem, result: Result) -> bytes:
         """Give a typed error, which is how a broken stream ends in this dialect."""
@@ -144,7 +143,8 @@ class MessagesEncoder:
             message = {**raw.get("message", {}), **self._identity()}
             return event({**raw, "message": message})
         if kind == "message_stop":
-            self._has_ended = True
+            self._last = raw  # told when it is known how the answer came about
+            return b""
         return event(raw)
 
     def _identity(self) -> dict[str, Any]:

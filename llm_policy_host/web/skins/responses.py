@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from llm_policy_host.values import NOTHING
 from llm_policy_host.web.report import x_router
 
 from . import responses_body
@@ -103,7 +104,7 @@ class ResponsesEncoder:
         self._blocks = Blocks()
         self._count = 0
         self._has_begun = False
-        self._has_ended = False
+        self._last: Mapping[str, Any] | None = None
 
     def begin(self, candidate: Mapping[str, Any]) -> None:
         """Learn who answers."""
@@ -115,13 +116,13 @@ class ResponsesEncoder:
 
     def end(self, result: Result) -> bytes:
         """Give the events that end an answer."""
-        if self._has_ended:
-            return b""
+        more = {"x_router": x_router(result)} if self._asked.wants_metadata else {}
+        if self._last is not None:
+            return self._resent(self._last, more)
         response = result.response
         assert response is not None  # noqa: S101 - a result that is ok has one
         status, details = _ending(response)
         out = self._begin() + b"".join([self._turn(turn) for turn in self._blocks.finish()])
-        more = {"x_router": x_router(result)} if self._asked.wants_metadata else {}
         whole = {"incomplete_details": details, "usage": _usage(response.usage), **more}
         output = self._output("completed") or _items(response, self._asked)
         return out + self._state(status, status, output, whole)
@@ -149,14 +150,16 @@ class ResponsesEncoder:
         if not isinstance(kind, str) or kind in ("error", "response.failed"):
             return b""  # a failure comes as one, and is worded then
         self._has_begun = True
+        if kind in ("response.completed", "response.incomplete"):
+            self._last = raw  # told when it is known how the answer came about
+            return b""
+        return self._resent(raw)
+
+    def _resent(self, raw: Mapping[str, Any], more: Mapping[str, Any] = NOTHING) -> bytes:
         data = {**raw, "sequence_number": self._next()}
         if isinstance(raw.get("response"), dict):
-            data["response"] = {
-                **raw["response"],
-                "id": f"resp_{self._asked.request_id}",
-                "model": self._model,
-            }
-            self._has_ended = kind in ("response.completed", "response.incomplete")
+            own = {"id": f"resp_{self._asked.request_id}", "model": self._model}
+            data["response"] = {**raw["response"], **own, **more}
         return event(data)
 
     def _begin(self) -> bytes:
@@ -166,12 +169,10 @@ class ResponsesEncoder:
         return self._state("created", "in_progress", []) + self._state("in_progress", "in_progress", [])
 
     def _state(
-        self, kind: str, status: str, output: list[dict[str, Any]], more: Mapping[str, Any] | None = None
+        self, kind: str, status: str, output: list[dict[str, Any]], more: Mapping[str, Any] = NOTHING
     ) -> bytes:
         head = _head(self._asked, self._model)
-        return self._event(
-            f"response.{kind}", response={**head, "status": status, "output": output, **(more or {})}
-        )
+        return self._event(f"response.{kind}", response={**head, "status": status, "output": output, **more})
 
     def _event(self, kind: str, **fields: Any) -> bytes:  # noqa: ANN401 - any JSON
         return event({"type": kind, **fields, "sequence_number": self._next()})
