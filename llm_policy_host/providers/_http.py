@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 from llm_policy_host.values import HttpAnswer
 
 from ._failure import TransportError, of_exception
-from ._pool import Pool, read_target, request
+from ._pool import Pool, read_head
 from ._wire import TooLargeError
 
 if TYPE_CHECKING:
@@ -77,8 +77,12 @@ class _Exchange:
     async def __aenter__(self) -> HttpStream:
         pool = self._client.pool
         try:
-            self._target = self._client.target(self._url)
-            asked = request(self._method, self._target, self._headers, self._body)
+            self._target, head = self._client.head(self._method, self._url, tuple(self._headers.items()))
+            if self._body is not None or self._method != "GET":
+                body = self._body or b""
+                asked = b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+            else:
+                asked = head + b"\r\n"
             self._connection = await pool.take(self._target)
             try:
                 self._connection.send(asked)
@@ -99,7 +103,7 @@ class HttpClient:
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.pool = Pool(tls)
-        self.target = lru_cache(maxsize=1024)(read_target)
+        self.head = lru_cache(maxsize=256)(read_head)
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> _Exchange:
         """Send a JSON body and give the answer as a stream; a broken wire is a `TransportError`."""

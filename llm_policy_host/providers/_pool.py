@@ -6,15 +6,11 @@ import asyncio
 import re
 import ssl
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 import certifi
 
 from ._wire import Connection
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 MAX_IDLE_S = 50.0
 """Servers and load balancers close what is idle for 60 s and more; the client should be first."""
@@ -60,18 +56,18 @@ def read_target(url: str) -> Target:
     )
 
 
-def request(method: str, where: Target, headers: Mapping[str, str], body: bytes | None) -> bytes:
-    """Write a request; `ValueError` for a header that would be read as something else."""
+def read_head(method: str, url: str, headers: tuple[tuple[str, str], ...]) -> tuple[Target, bytes]:
+    """Write a request up to its body's length; `ValueError` for a header that would be read as another."""
+    where = read_target(url)
     given = {"host": where.authority, "user-agent": "llm-policy", "accept-encoding": "identity"}
-    given.update((name.lower(), value) for name, value in headers.items())
+    given.update((name.lower(), value) for name, value in headers)
+    given.pop("content-length", None)
     if "transfer-encoding" in given:
         raise ValueError("the body's length is known")
-    if body is not None or method != "GET":
-        given["content-length"] = str(len(body or b""))
     lines = "".join([f"{name}: {value}\r\n" for name, value in given.items()])
     if lines.count("\n") != len(given) or _HEADERS.fullmatch(lines) is None:
         raise ValueError("a header with a line's end in it")
-    return f"{method} {where.path} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + (body or b"")
+    return where, f"{method} {where.path} HTTP/1.1\r\n{lines}".encode("latin-1")
 
 
 class Pool:

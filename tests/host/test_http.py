@@ -238,6 +238,24 @@ async def test_an_address_that_leads_nowhere_is_refused(client: HttpClient, url:
 
 
 @on_each_loop
+async def test_a_password_in_an_address_is_refused_unsent(client: HttpClient) -> None:
+    async with Peer([OK]) as peer:
+        with pytest.raises(TransportError) as caught:
+            await client.send(peer.url.replace("127.", "u:k3y@127."), {}, b"{}")
+    assert peer.connections == 0
+    assert "k3y" not in repr(caught.value) + caught.value.failure.detail
+
+
+def test_a_host_in_another_script_is_asked_by_its_ascii_name() -> None:
+    where = _pool.read_target("https://b\u00fccher.example/v1")
+    assert (where.host, where.authority) == ("xn--bcher-kva.example", "xn--bcher-kva.example")
+
+
+def test_an_address_of_version_six_is_named_in_brackets() -> None:
+    assert _pool.read_target("http://[::1]:8080/v1").authority == "[::1]:8080"
+
+
+@on_each_loop
 async def test_no_proxy_of_the_environment_is_used(
     client: HttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,9 +368,12 @@ async def test_a_refused_connection_is_a_network_error(client: HttpClient) -> No
 
 
 @on_each_loop
-async def test_a_reset_is_a_network_error(client: HttpClient) -> None:
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\n\r\nhalf of it"])
+async def test_a_reset_is_a_network_error(client: HttpClient, said: bytes) -> None:
     async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        await asyncio.sleep(0.05)
         raw = writer.get_extra_info("socket")
         with socket.socket(fileno=os.dup(raw.fileno())) as same:
             same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -486,7 +507,7 @@ async def test_a_goodbye_that_the_loop_has_not_heard_is_seen(client: HttpClient)
     thread.start()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
     await client.send(url, {}, b"{}")
-    (connection,) = client.pool._idle[client.target(url).origin]
+    (connection,) = client.pool._idle[_pool.read_target(url).origin]
     while connection.is_silent:
         pass
     assert connection.is_reusable
@@ -515,6 +536,21 @@ async def test_a_connection_idle_for_long_is_not_used(
         await client.send(peer.url, {}, b"{}")
         await asyncio.wait_for(peer.was_left.acquire(), 5)
     assert peer.connections == 2
+
+
+@on_each_loop
+async def test_connections_that_lie_idle_under_others_are_closed_in_time(
+    client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Peer([OK] * 9) as peer:
+        await asyncio.gather(*(client.send(peer.url, {}, b"{}") for _ in range(3)))
+        await asyncio.sleep(0.1)
+        monkeypatch.setattr(_pool, "MAX_IDLE_S", 0.1)
+        for _ in range(2):
+            await client.send(peer.url, {}, b"{}")
+        for _ in range(3):
+            await asyncio.wait_for(peer.was_left.acquire(), 5)
+    assert len(client.pool._open) <= 1
 
 
 @on_each_loop
