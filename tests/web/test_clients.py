@@ -378,11 +378,11 @@ async def test_a_provider_of_the_dialect_gets_what_we_do_not_know(
 async def test_an_effort_goes_to_the_dialect_as_it_was_said(clients: Clients, vendor_behind: Vendor) -> None:
     effort = {"output_config": {"effort": "low"}}
     clients.anthropic("sync", "anthropic").messages.create(
-        model="any", max_tokens=9, messages=said("hi"), extra_body=effort
+        model="any", max_tokens=9000, messages=said("hi"), extra_body=effort
     )
     assert vendor_behind.asked[-1].data == {
         "model": "claude-sonnet-4-5",
-        "max_tokens": 9,
+        "max_tokens": 9000,
         "messages": said("hi"),
         **effort,
     }
