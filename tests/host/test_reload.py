@@ -258,6 +258,25 @@ async def test_runs_under_way_end_on_the_host_they_began_on(tmp_path: Path) -> N
     await world.reloader.current.close()
 
 
+async def test_a_retired_host_waits_for_its_runs(tmp_path: Path) -> None:
+    world = World(tmp_path, GOOD.replace('{answer: "one"}', '{answer: "one", latency_ms: 20000}'))
+    host, started_ms = world.reloader.current, world.clock.now_ms()
+    running = asyncio.ensure_future(host.run(Contract(prompt="x", profile="cheap")))
+    await asyncio.sleep(0)
+    await host.retire()
+    assert (running.done(), world.clock.now_ms() >= started_ms + 20_000) == (True, True)
+
+
+async def test_a_retired_host_waits_for_its_streams(world: World) -> None:
+    host = world.reloader.current
+    live = host.live(Contract(prompt="x", profile="cheap"))
+    retiring = asyncio.ensure_future(host.retire())
+    await world.clock.sleep_ms(60_000)
+    assert not retiring.done()
+    del live
+    await retiring
+
+
 async def test_a_stream_under_way_is_not_cut(tmp_path: Path) -> None:
     world = World(tmp_path, GOOD.replace('{answer: "one"}', '{answer: "one", chunks: 3, gap_ms: 1000}'))
     pieces = world.reloader.current.stream(Contract(prompt="x", profile="cheap"))

@@ -43,6 +43,10 @@ async def test_a_snapshot_is_the_same_object_until_its_content_changes() -> None
     await feed.poll(Script([told([offer(price=2)])]))
     assert whole.offers() is not first
     assert whole.offers()["d"][0]["price_in_usd_per_mtok"] == 2
+    second = whole.offers()
+    for _ in range(3):
+        whole.note(attempt("a peer that offers nothing", "timeout"))
+    assert whole.offers() is second
 
 
 async def test_an_offer_that_ends_between_two_polls_is_gone_and_counted() -> None:

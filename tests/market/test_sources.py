@@ -41,7 +41,7 @@ async def test_a_poll_takes_the_good_offers_and_counts_the_bad_ones_by_reason() 
 async def test_what_is_known_is_asked_for_conditionally_and_a_304_keeps_it_fresh() -> None:
     clock = VirtualClock(1_000)
     found = source(clock, ttl_ms=100_000)
-    script = Script([told([offer()], etag='"1"', last_modified="Sat"), told([], 304)])
+    script = Script([told([offer(), 3], etag='"1"', last_modified="Sat"), told([], 304)])
     await found.poll(script)
     found.has_news = False
     clock.advance(90_000)
@@ -50,7 +50,7 @@ async def test_what_is_known_is_asked_for_conditionally_and_a_304_keeps_it_fresh
     assert script.asked[1][1]["if-modified-since"] == "Sat"
     clock.advance(90_000)
     found.drop_expired(clock.now_ms())
-    assert (held(found), found.has_news, found.dropped.total()) == (["peer-1"], False, 0)
+    assert (held(found), found.has_news, found.dropped.total()) == (["peer-1"], False, 1)
 
 
 async def test_a_304_that_nobody_asked_for_is_no_answer() -> None:
