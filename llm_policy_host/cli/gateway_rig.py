@@ -209,19 +209,18 @@ class Gateway:
         words = [
             word.replace("{port}", str(port)).replace("{upstream}", upstream) for word in self.row.command
         ]
-        log = self._rig.work / f"{self.row.name.replace(' ', '-')}-{upstream}.log"
         environment = {
             name: value.replace("{address}", f"http://127.0.0.1:{UPSTREAMS[upstream]}")
             for name, value in self.row.environment.items()
         }
         row = Row(self.row.name, self.row.command, environment=environment, directory=self.row.directory)
-        return self._rig.start(words, row, log)
+        return self._rig.start(words, row, self._log(upstream))
 
     def _until_ready(self, upstream: str, begun: float) -> None:
         seen = "no answer"
         while time.monotonic() - begun < _READY_S:
             if self._processes[upstream].poll() is not None:
-                raise HostError(f"{self.row.name} ended at its start")
+                raise HostError(f"{self.row.name} ended at its start: {self._last_words(upstream)}")
             with contextlib.suppress(OSError, http.client.HTTPException, ValueError, IndexError):
                 status, seen = self._try(upstream)
                 if status == 200:
@@ -230,6 +229,13 @@ class Gateway:
                     return
             time.sleep(0.01)
         raise HostError(f"{self.row.name} is not ready: {seen}")
+
+    def _last_words(self, upstream: str) -> str:
+        lines = self._log(upstream).read_text(errors="replace").strip().splitlines()
+        return lines[-1][:200] if lines else "it said nothing"
+
+    def _log(self, upstream: str) -> Path:
+        return self._rig.work / f"{self.row.name.replace(' ', '-')}-{upstream}.log"
 
     def _try(self, upstream: str) -> tuple[int, str]:
         if self.row.port_file is not None:

@@ -24,6 +24,12 @@ def test_data_lines_join_and_one_space_is_dropped() -> None:
     assert _all(b"event: x\ndata:a\ndata:  b\ndata\n\n") == [Event("a\n b\n", "x")]
 
 
+def test_a_name_and_data_that_come_apart_are_one_event() -> None:
+    assert _all(b"event: x\n", b"data: a\n\n") == [Event("a", "x")]
+    assert _all(b"data\n", b"data: a\n\n") == [Event("\na")]
+    assert _all(b"data: a\n", b"data: b\n\n") == _all(b"data: a\ndata: b\n\n") == [Event("a\nb")]
+
+
 def test_comments_ids_and_empty_events_dispatch_nothing() -> None:
     parser = SseParser()
     assert parser.feed(b": ping\n\nid: 3\nretry: 5\n\nevent: x\n\n") == []
