@@ -277,6 +277,7 @@ class _Accounts(FakeAuth):
 
     def at_once(self, provider_id: str) -> Credential | None:
         del provider_id
+        return None
 
     async def credential(self, provider_id: str) -> Credential | Failure:
         del provider_id
