@@ -15,6 +15,7 @@ from .body import parse_record, read_body, write_json
 from .errors import Problem, RefusedError
 from .gateway import asked_of
 from .metrics import CONTENT_TYPE
+from .openapi import document
 from .skin import Asked
 from .skins.chat import Chat, openai_error
 from .skins.completions import Completions
@@ -124,6 +125,7 @@ class _Rest:
             Route("/healthz", self._healthz),
             Route("/readyz", self._readyz),
             Route("/metrics", self._metrics),
+            Route("/openapi.json", self._document),
         ]
 
     def _checked(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
@@ -181,6 +183,9 @@ class _Rest:
 
     async def _metrics(self, _request: Request) -> Response:
         return Response(self._gateway.parts.metrics.text(), media_type=CONTENT_TYPE)
+
+    async def _document(self, _request: Request) -> Response:
+        return _json(200, document())
 
 
 async def _unreached(_request: Request) -> Response:

@@ -40,7 +40,7 @@ _MIB = 1024 * 1024
 CHEAPEST = ["neg", ["normalize", ["field", "price_in"]]]
 
 _LONG: Mapping[str, int] = {"timeout_ms": 60_000, "ttft_ms": 60_000, "idle_ms": 60_000}
-_BOUNDS = {
+_BOUNDS: Mapping[bool, Mapping[str, Mapping[str, int]]] = {
     False: {"whole": _LONG, "stream": _LONG},
     True: {
         "whole": {**_LONG, "timeout_ms": 700},

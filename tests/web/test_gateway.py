@@ -83,7 +83,7 @@ def reply(asked: Asked) -> Reply:
             {"object": "embedding", "index": place, "embedding": [0.5, 1.0]}
             for place in range(len(asked.data["input"]))
         ]
-        body = {
+        body: dict[str, Any] = {
             "object": "list",
             "data": vectors,
             "model": "e",
@@ -245,7 +245,12 @@ def test_what_was_changed_of_a_request_is_told(gateway: Running) -> None:
 def test_fields_that_nobody_here_knows_reach_a_provider_of_the_same_dialect(
     gateway: Running, vendor: Vendor
 ) -> None:
-    more = {"logit_bias": {"1": 2}, "user": "u", "never_heard_of": [{"x": None}], "max_completion_tokens": 9}
+    more: dict[str, Any] = {
+        "logit_bias": {"1": 2},
+        "user": "u",
+        "never_heard_of": [{"x": None}],
+        "max_completion_tokens": 9,
+    }
     assert chat(gateway.url, **more, temperature=0.25).status == 200
     sent = vendor.asked[-1].data
     assert {name: sent[name] for name in ("logit_bias", "user", "never_heard_of")} == {

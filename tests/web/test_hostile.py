@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+from starlette.routing import Route
 
+from llm_policy_host.web.openapi import document
 from tests.contracts.dialects import dialects
 from tests.contracts.vendor import Asked, Reply, flow, whole
 
-from .caller import CHAT, Answer, ask, chat, get
+from .caller import CHAT, Answer, Line, ask, chat, get
 from .gateway import Running, running
 from .vendor import selling
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 DIALECTS = dialects()
 CONFIG: dict[str, Any] = {
@@ -370,12 +382,216 @@ def vended() -> Iterator[Running]:
 def test_no_field_whatsoever_makes_a_5xx(vended: Running, adapter: str, path: str) -> None:
     """Neither read nor put into another dialect's words."""
     bad = []
-    for field in {*FIELDS[path], *MORE}:
-        for name in SOME:
-            told = ask(f"{vended.url}/{adapter}{path}", {**GOOD[path], field: VALUES[name]})
-            if told.status >= 500:
-                bad.append((field, name, told.text[:150]))
+    with closing(Line(vended.port)) as line:
+        for field in {*FIELDS[path], *MORE}:
+            for name in SOME:
+                told = line.ask(f"/{adapter}{path}", {**GOOD[path], field: VALUES[name]})
+                if told.status >= 500:
+                    bad.append((field, name, told.text[:150]))
     assert not bad
+
+
+_PNG = "data:image/png;base64,iVBORw0KGgo="
+_SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
+
+RICH: Mapping[str, dict[str, Any]] = {
+    "/v1/chat/completions": {
+        "messages": [
+            {"role": "system", "content": [{"type": "text", "text": "be brief"}]},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "hi"},
+                    {"type": "image_url", "image_url": {"url": _PNG}},
+                ],
+            },
+            {
+                "role": "assistant",
+                "content": "let me see",
+                "reasoning_content": "hm",
+                "tool_calls": [
+                    {
+                        "id": "c1",
+                        "type": "function",
+                        "function": {"name": "weather", "arguments": '{"city": "Oslo"}'},
+                    }
+                ],
+            },
+            {"role": "tool", "tool_call_id": "c1", "content": "rain"},
+        ],
+        "tools": [
+            {
+                "type": "function",
+                "function": {"name": "weather", "description": "x", "parameters": _SCHEMA, "strict": True},
+            }
+        ],
+        "tool_choice": {"type": "function", "function": {"name": "weather"}},
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "place", "schema": _SCHEMA, "strict": True},
+        },
+        "stop": ["END"],
+        "stream_options": {"include_usage": True},
+        "max_tokens": 10,
+        "reasoning_effort": "low",
+        "provider": {
+            "order": ["x"],
+            "max_price": {"prompt": 1},
+            "sort": "price",
+            "allow_fallbacks": True,
+            "quantizations": ["fp8"],
+        },
+        "models": ["m"],
+    },
+    "/v1/responses": {
+        "input": [
+            {
+                "type": "message",
+                "role": "user",
+                "content": [
+                    {"type": "input_text", "text": "hi"},
+                    {"type": "input_image", "image_url": _PNG, "detail": "low"},
+                ],
+            },
+            {
+                "type": "reasoning",
+                "id": "rs_1",
+                "summary": [{"type": "summary_text", "text": "hm"}],
+                "encrypted_content": "x",
+            },
+            {
+                "type": "message",
+                "role": "assistant",
+                "content": [{"type": "output_text", "text": "let me see", "annotations": []}],
+            },
+            {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": "{}"},
+            {
+                "type": "function_call_output",
+                "call_id": "c1",
+                "output": [{"type": "input_text", "text": "rain"}],
+            },
+            {"type": "web_search_call", "id": "w", "status": "completed"},
+            {"role": "developer", "content": "in French"},
+        ],
+        "instructions": "be brief",
+        "tools": [
+            {"type": "function", "name": "weather", "parameters": _SCHEMA, "strict": True},
+            {"type": "custom", "name": "c", "format": {"type": "text"}},
+        ],
+        "tool_choice": {
+            "type": "allowed_tools",
+            "mode": "auto",
+            "tools": [{"type": "function", "name": "weather"}],
+        },
+        "text": {
+            "format": {"type": "json_schema", "name": "place", "schema": _SCHEMA, "strict": True},
+            "verbosity": "low",
+        },
+        "reasoning": {"effort": "low", "summary": "auto"},
+        "metadata": {"a": "b"},
+        "include": ["reasoning.encrypted_content"],
+        "truncation": "auto",
+        "max_output_tokens": 20,
+    },
+    "/v1/messages": {
+        "max_tokens": 2000,
+        "system": [{"type": "text", "text": "be brief", "cache_control": {"type": "ephemeral"}}],
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "hi"},
+                    {
+                        "type": "image",
+                        "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="},
+                    },
+                    {"type": "image", "source": {"type": "url", "url": "https://pictures.example/cat.jpg"}},
+                    {
+                        "type": "document",
+                        "source": {"type": "text", "media_type": "text/plain", "data": "x"},
+                        "title": "t",
+                    },
+                ],
+            },
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "thinking", "thinking": "hm", "signature": "s"},
+                    {"type": "redacted_thinking", "data": "x"},
+                    {"type": "tool_use", "id": "t1", "name": "weather", "input": {"city": "Oslo"}},
+                ],
+            },
+            {
+                "role": "user",
+                "content": [
+                    {
+                        "type": "tool_result",
+                        "tool_use_id": "t1",
+                        "content": [{"type": "text", "text": "rain"}],
+                        "is_error": False,
+                    }
+                ],
+            },
+        ],
+        "tools": [
+            {"name": "weather", "description": "x", "input_schema": _SCHEMA},
+            {"type": "web_search_20250305", "name": "web_search"},
+        ],
+        "tool_choice": {"type": "tool", "name": "weather", "disable_parallel_tool_use": True},
+        "thinking": {"type": "enabled", "budget_tokens": 1024},
+        "stop_sequences": ["END"],
+        "metadata": {"user_id": "u"},
+        "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": _SCHEMA}},
+    },
+}
+"""A body with something in most places."""
+
+ODD: Sequence[Any] = (
+    7,
+    "x",
+    True,
+    None,
+    [],
+    {},
+    [[]],
+    [{"type": []}],
+    {"type": {}},
+    {"type": 7, "x": 10**30},
+)
+
+
+def _altered(value: Any) -> Iterator[Any]:
+    """Put an odd value into every place, one at a time; then leave each place out."""
+    yield from ODD
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in items:
+        for odd in _altered(part):
+            copy = value.copy()
+            copy[key] = odd
+            yield copy
+        if isinstance(value, dict):
+            yield {name: each for name, each in value.items() if name != key}
+
+
+@pytest.mark.parametrize("path", RICH)
+@pytest.mark.parametrize("adapter", sorted(DIALECTS))
+def test_no_place_of_a_body_makes_a_5xx(vended: Running, adapter: str, path: str) -> None:
+    bad: dict[str, Any] = {}
+    with closing(Line(vended.port)) as line:
+        for body in _altered(RICH[path]):
+            told = line.ask(f"/{adapter}{path}", body)
+            if told.status >= 500:
+                bad.setdefault(told.text[:120], body)
+    assert not bad
+
+
+@pytest.mark.parametrize("path", ["/x/rank", "/x/explain", "/v1/messages/count_tokens"])
+def test_no_place_of_what_is_only_looked_at_makes_a_5xx(gateway: Running, path: str) -> None:
+    rich = RICH["/v1/messages" if "count" in path else "/v1/chat/completions"]
+    with closing(Line(gateway.port)) as line:
+        for body in _altered(rich):
+            told = line.ask(path, body)
+            assert told.status < 500, body
 
 
 @pytest.mark.parametrize("path", [path for path in GOOD if path.startswith("/x")])
@@ -494,3 +710,47 @@ def test_a_strange_model_is_told_or_the_default(gateway: Running, model: str) ->
     told = ask(gateway.url + CHAT, {"messages": HI, "model": model})
     assert told.status in (200, 400, 404), told
     assert set(told.own) >= {"request-id", "model"}
+
+
+# The document -------------------------------------------------------------------------------------
+
+SCHEMA = schemathesis.openapi.from_dict(document())
+CHECKS = [
+    schemathesis.checks.not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    unsupported_method,
+]
+
+
+def test_the_document_is_served_and_valid(gateway: Running) -> None:
+    told = get(f"{gateway.url}/openapi.json").data
+    assert told == json.loads(json.dumps(document()))
+    SCHEMA.validate()
+
+
+def test_every_path_that_is_served_is_in_the_document(gateway: Running) -> None:
+    routes = {
+        re.sub(r":path}", "}", route.path): route.methods
+        for route in gateway.server._app._rest.routes
+        if isinstance(route, Route)
+    }
+    told = {
+        path: {method.upper() for method in item if method in ("get", "post")}
+        for path, item in document()["paths"].items()
+    }
+    assert {path: methods - {"HEAD"} for path, methods in routes.items() if methods} == told
+
+
+@SCHEMA.parametrize()
+@settings(
+    max_examples=12,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.generate],
+)
+def test_it_does_what_its_document_says(gateway: Running, case: schemathesis.Case[Any]) -> None:
+    case.call_and_validate(base_url=gateway.url, checks=CHECKS, timeout=20)

@@ -90,7 +90,8 @@ def _check_messages(messages: Any) -> None:  # noqa: ANN401 - as the caller wrot
         at = f"messages[{index}]"
         if not isinstance(message, dict):
             raise invalid("must be an object", at)
-        if message.get("role") not in _ROLES:
+        role = message.get("role")
+        if not isinstance(role, str) or role not in _ROLES:
             raise invalid(f"must be one of {', '.join(sorted(_ROLES))}", f"{at}.role")
         _check_content(message.get("content"), f"{at}.content")
         if message.get("tool_calls") is not None:

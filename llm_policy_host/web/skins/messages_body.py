@@ -272,7 +272,7 @@ def _choice(choice: Mapping[str, Any], tools: Iterable[Any]) -> dict[str, Any]:
             "type": "function",
             "function": {"name": wanted_text(choice, "name", "tool_choice")},
         }
-    elif kind in _CHOICES:
+    elif isinstance(kind, str) and kind in _CHOICES:
         said["tool_choice"] = _CHOICES[kind]
     else:
         raise invalid("must be one of any, auto, none, tool", "tool_choice.type")

@@ -205,7 +205,7 @@ def _read_tools(body: dict[str, Any], lost: list[str]) -> tuple[list[dict[str, A
             hosted.append(tool)
     choice = body.get("tool_choice")
     wanted = choice.get("type") if isinstance(choice, dict) else None
-    if hosted and (not tools or wanted in {tool["type"] for tool in hosted}):
+    if hosted and (not tools or wanted in [tool["type"] for tool in hosted]):
         return [*tools, *hosted], {}
     lost += dict.fromkeys(f"tools:{tool['type'][:40]}" for tool in hosted)
     parallel = body.get("parallel_tool_calls")
