@@ -30,6 +30,11 @@ _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\
 _ENDLESS = re.compile(r"(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z")
 
 
+def is_plain_text(text: str) -> bool:
+    """Whether a text may stand without quotes and is still read as a text."""
+    return not any(form.match(text) for form in (_NULL, _BOOL, _INT, _FLOAT, _ENDLESS))
+
+
 class _Loader(yaml.SafeLoader):
     """Composes nodes only; resolving scalars is done here, by the 1.2 core schema."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .marshal import decode
@@ -136,7 +136,8 @@ class Language:
             refusal = vm.from_lua(rest[0])
             return Refusal(refusal["code"], refusal["path"], refusal.get("detail", ""))
         *parts, text = rest
-        return Identified(*(vm.from_lua(part) for part in (sort, *parts)), term=_data(text))
+        told = Identified(*(vm.from_lua(part) for part in (sort, *parts)))
+        return replace(told, term=_data(text))
 
     def identify_flow(self, flow: Plain, schema: Mapping[str, Any]) -> IdentifiedFlow | Refusal:
         """Admit a flow given as plain data."""

@@ -293,7 +293,7 @@ def default_profile(catalog: Mapping[str, Any]) -> str | None:
 
 def _take(body: dict[str, Any]) -> dict[str, Any]:
     """Take the routing fields; a null says nothing, and what this gateway cannot do is refused."""
-    given = {}
+    given: dict[str, Any] = {}
     for name in ROUTING_FIELDS:
         if name in body:
             value = body.pop(name)

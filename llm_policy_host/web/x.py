@@ -7,7 +7,8 @@ how one would: rankings, explanations and health need the right `metadata`.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
 
 from llm_policy_host.core.language import Refusal
 
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
 Body = dict[str, Any]
 
 
-class Helper(Protocol):
-    """Answers one path; what the path's own places hold comes by name."""
+Helper = Callable[..., Awaitable[Body]]
+"""Answers one path with `(gateway, body, asked)`; what the path's own places hold comes by name.
 
-    async def __call__(self, gateway: Gateway, body: Body, asked: Asked, **places: str) -> Body:
-        """Give the body of the answer; `RefusedError` where there is none. A GET's body is empty."""
+The body of a GET is empty; `RefusedError` says why there is no answer.
+"""
 
 
 # Who would serve ------------------------------------------------------------------------------------

@@ -170,7 +170,10 @@ def test_a_named_flow_is_checked_with_the_config() -> None:
 
 
 def test_a_conversation_is_one_text() -> None:
-    turns = [{"role": "system", "content": "S"}, {"role": "user", "content": [{"type": "text", "text": "U"}]}]
+    turns: list[dict[str, Any]] = [
+        {"role": "system", "content": "S"},
+        {"role": "user", "content": [{"type": "text", "text": "U"}]},
+    ]
     assert text_of(Contract(messages=turns)) == "system: S\n\nuser: U"
     assert text_of(Contract(messages=turns[1:])) == "U"
     assert text_of(Contract(prompt="P")) == "P"

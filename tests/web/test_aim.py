@@ -139,8 +139,9 @@ def test_a_refused_policy_gives_code_and_path(core: Core) -> None:
     term = ["policy", ["and", ["top"], ["cmp", "price_inn", "le", 3]], *TERM[2:]]
     status, code, _, param = refused(core, {"policy_ir": term})
     assert (status, code, param) == (400, "undeclared_field", "$.policy[1].and[2].cmp[1]")
-    for odd in ("sha256:0", 3, {}, [], [None]):
-        assert refused(core, {"policy_ir": odd})[:2] == (400, "not_a_term")
+    odd: list[Any] = ["sha256:0", 3, {}, [], [None]]
+    for value in odd:
+        assert refused(core, {"policy_ir": value})[:2] == (400, "not_a_term")
 
 
 @pytest.mark.parametrize(
@@ -195,15 +196,16 @@ def test_extra_candidates_need_the_right_and_borrow_no_providers_key(core: Core)
     stolen = {**entry, "provider_id": "acme"}
     status, _, _, param = refused(core, {"extra_candidates": [entry, stolen]}, caller=trusted)
     assert (status, param) == (400, "extra_candidates[1].provider_id")
-    for odd in ({}, "x", [1], [entry] * 65):
-        assert refused(core, {"extra_candidates": odd}, caller=trusted)[3] == "extra_candidates"
+    odd: list[Any] = [{}, "x", [1], [entry] * 65]
+    for value in odd:
+        assert refused(core, {"extra_candidates": value}, caller=trusted)[3] == "extra_candidates"
 
 
 def test_what_is_remembered_is_bounded(core: Core) -> None:
     from llm_policy_host.web import aim as module  # noqa: PLC0415 - of this claim alone
     from llm_policy_host.web.aim import Aims  # noqa: PLC0415
 
-    aims = Aims(core, {})
+    aims = Aims(core, {})  # type: ignore[arg-type]
     skin: Any = type("S", (), {"path": "/chat/completions"})()
     for number in range(module._MAX_KNOWN + 50):
         aims.aim({"provider": {"max_price": {"prompt": number}}}, asked(f"model-{number}"), skin)

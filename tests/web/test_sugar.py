@@ -251,7 +251,7 @@ def test_floor_is_the_cheapest_first_and_nitro_the_fastest() -> None:
 
 
 def test_what_is_not_known_comes_last_also_after_the_dearest() -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"family": "f1", "provider": "p1"},
         {**THREE[0], "provider": "p2"},
         {**THREE[1], "provider": "p3"},
@@ -279,7 +279,7 @@ def test_a_model_that_is_none_here_before_models_that_are_is_passed_over() -> No
 
 
 def test_a_bound_on_attempts_counts_after_the_callers_order() -> None:
-    bound = {"selector": "top_k", "selector_opts": {"k": 1}}
+    bound: dict[str, Any] = {"selector": "top_k", "selector_opts": {"k": 1}}
     assert order_of({"provider": {"order": ["p3"]}}, **bound) == ["p3"]
 
 
@@ -307,12 +307,13 @@ def test_the_identity_that_is_reported_is_that_of_the_one_lowered_term() -> None
 
 def test_wishes_that_ask_nothing_leave_the_profile_as_it_is() -> None:
     core = core_of(THREE)
-    for provider in (
+    wishes: list[dict[str, Any]] = [
         {},
         {"allow_fallbacks": True},
         {"data_collection": "allow", "zdr": False},
         {"order": []},
-    ):
+    ]
+    for provider in wishes:
         assert aim(core, {"provider": provider}) == {"profile": "default"}
 
 

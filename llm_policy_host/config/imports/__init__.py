@@ -1,0 +1,1 @@
+"""Other gateways' configs as ours, and what of them has no place here."""
