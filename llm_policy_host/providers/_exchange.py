@@ -137,8 +137,16 @@ def cleaned(failure: Failure, credential: Credential) -> Failure:
     detail = failure.detail
     for secret in (credential.secret, *credential.extras.values()):
         if isinstance(secret, Secret) and secret.reveal():
-            detail = detail.replace(secret.reveal(), "…")
+            detail = _without(detail, secret.reveal())
     return failure if detail == failure.detail else dataclasses.replace(failure, detail=detail)
+
+
+def _without(detail: str, secret: str) -> str:
+    """Take a secret out of a text, also its beginning where the text was cut in its midst."""
+    detail = detail.replace(secret, "…")
+    parts = (size for size in range(len(secret) - 1, 3, -1) if detail.endswith(secret[:size]))
+    size = next(parts, 0)
+    return detail[:-size] + "…" if size else detail
 
 
 def as_chunk(response: Response) -> StreamChunk:

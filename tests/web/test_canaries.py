@@ -22,7 +22,7 @@ from .test_shutdown import serving
 from .vendor import Vendor, chat_pieces, selling
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 ENV_KEY = "sk-canary-env-6e1f"
@@ -40,6 +40,14 @@ BODIES: Mapping[str, dict[str, Any]] = {
     "responses": {"input": PROMPT},
     "messages": {"max_tokens": 50, "messages": [{"role": "user", "content": PROMPT}]},
 }
+WORDED: Mapping[str, Callable[[str], dict[str, Any]]] = {
+    "overflow": lambda _shown: {"code": "context_length_exceeded"},
+    "filter": lambda _shown: {"code": "content_filter"},
+    # the key is cut in two where vendors' words end
+    "edge": lambda shown: {"message": "x" * 480 + shown.replace(" ", "").removeprefix("no!Bearer")},
+}
+"""What an error about the caller's request says besides."""
+
 FAULTS = (
     "400",
     "401",
@@ -52,8 +60,7 @@ FAULTS = (
     "500",
     "503",
     "html",
-    "overflow",
-    "filter",
+    *WORDED,
     "in 200",
     "in stream",
     "late",
@@ -83,25 +90,23 @@ def _tell(asked: Asked) -> Reply:
     }
     headers = {"x-echo": shown.replace("\r\n", " "), "retry-after": "1"}
     body = json.dumps({"error": error, "message": shown, "detail": shown}).encode()
-    if fault.isdigit():
-        return whole(int(fault), body, headers=headers)
     if fault == "html":
         return whole(502, f"<html>{shown}</html>".encode(), "text/html", headers)
-    if fault in ("overflow", "filter"):
-        code = {"overflow": "context_length_exceeded", "filter": "content_filter"}[fault]
-        return whole(400, json.dumps({"error": {**error, "code": code}}).encode(), headers=headers)
-    if fault == "in 200":
-        return whole(200, body, headers=headers)
+    if fault in WORDED:
+        body = json.dumps({"error": {**error, **WORDED[fault](shown)}}).encode()
+        return whole(400, body, headers=headers)
+    if fault.isdigit() or fault == "in 200":
+        return whole(int(fault.removeprefix("in ")), body, headers=headers)
     told = dialect.told["text"]
-    event = b"data: " + body + b"\n\n"
-    pieces = list(told.pieces or ())
-    if fault == "in stream":
-        return flow([event], dialect.stream_kind)
-    if fault == "late":
-        return flow([*pieces[: dialect.opening + 1], event], dialect.stream_kind)
-    if fault == "garbage":
-        return whole(200, shown.encode())
-    return Reply(whole(200, told.whole).head, [shown.encode()], "cut", is_chunked=False)
+    if fault in ("in stream", "late"):
+        begun = list(told.pieces or ())[: dialect.opening + 1] if fault == "late" else []
+        return flow([*begun, b"data: " + body + b"\n\n"], dialect.stream_kind)
+    garbage = shown.encode()
+    return whole(200, garbage) if fault == "garbage" else _cut(whole(200, told.whole), garbage)
+
+
+def _cut(reply: Reply, piece: bytes) -> Reply:
+    return Reply(reply.head, [piece], "cut", is_chunked=False)
 
 
 def _config(origin: str, key_file: Path) -> dict[str, Any]:
@@ -212,7 +217,11 @@ def test_the_vendors_saw_the_keys_that_they_were_to_see_and_no_other(heard: Hear
 
 
 def test_no_answer_holds_a_key(heard: Heard) -> None:
-    leaks = [case for case, told in heard.answers.items() if any(key in _everything(told) for key in SECRETS)]
+    leaks = [
+        case
+        for case, told in heard.answers.items()
+        if any(key in _everything(told) for key in (*SECRETS, "sk-canary"))
+    ]
     assert not leaks
 
 
