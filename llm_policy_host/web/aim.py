@@ -46,6 +46,8 @@ SUFFIXES: Final[Mapping[str, str]] = {"nitro": "throughput", "floor": "price"}
 _MAX_KNOWN = 512
 _MAX_MODEL = 600
 _MAX_EXTRA = 64
+# dialects whose calls are signed with the machine's own credentials where none are given
+_SIGNING = ("bedrock",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +82,9 @@ class Aims:
         pieces: dict[str, Any] = {}
         if target.route != (None, None):
             pieces["requirements"] = {"pin": _pin(target.route)}
-        if "extra_candidates" in given:
-            pieces["extra_candidates"] = self._extra(given["extra_candidates"], asked)
         override = read_override(asked.headers, asked.caller)
+        if "extra_candidates" in given:
+            pieces["extra_candidates"] = self._extra(given["extra_candidates"], asked, override)
         if override:
             pieces["auth_override"] = self._override(override, pieces)
         if "policy_ir" in given or "flow_ir" in given or target.flow is not None:
@@ -155,8 +157,12 @@ class Aims:
             raise RefusedError(400, answer.code, detail, answer.path)
         return str(answer)
 
-    def _extra(self, given: Any, asked: Asked) -> list[dict[str, Any]]:  # noqa: ANN401 - as the caller wrote it
-        """Take the caller's own candidates; none may borrow the name, and so the key, of a provider here."""
+    def _extra(self, given: Any, asked: Asked, override: Mapping[str, Secret]) -> list[dict[str, Any]]:  # noqa: ANN401 - as the caller wrote it
+        """Take the caller's own candidates.
+
+        None may borrow a key of the operator's: neither by the name of a provider here, nor in a
+        dialect that signs with what this machine has where no key is given.
+        """
         check_may(asked.caller, "extra_candidates", "`extra_candidates`", "extra_candidates")
         if not isinstance(given, list) or not all(isinstance(entry, dict) for entry in given):
             raise invalid("must be a list of candidates", "extra_candidates")
@@ -167,6 +173,9 @@ class Aims:
             if not isinstance(provider, str) or provider in self._providers:
                 detail = "must be a name, and none of this gateway's providers'"
                 raise invalid(detail, f"extra_candidates[{index}].provider_id")
+            if entry.get("api_kind") in _SIGNING and provider not in override:
+                detail = f"needs a key of the caller's own: `{OVERRIDE_HEADER.decode()}`"
+                raise invalid(detail, f"extra_candidates[{index}].api_kind")
         return given
 
     def _override(self, override: dict[str, Secret], pieces: Mapping[str, Any]) -> dict[str, Secret]:

@@ -160,6 +160,33 @@ async def test_a_response_format_is_for_the_node_that_answers() -> None:
     assert seen[0].messages[0] == {"role": "system", "content": "be brief"}
 
 
+async def test_behind_a_template_no_node_is_asked_for_the_callers_format() -> None:
+    seen: list[Any] = []
+    async with host() as running:
+        driver = running._rim().driver
+        original = driver.run
+
+        async def run(contract: Contract) -> Any:
+            seen.append(contract.response_format)
+            return await original(contract)
+
+        driver.run = run  # type: ignore[method-assign]
+        await running.run(ask(response_format={"type": "json_object"}))
+    assert seen == [None, None]
+
+
+async def test_cost_and_waiting_are_of_all_nodes() -> None:
+    usage = {"input": 1_000_000, "output": 0}
+    slow = {name: [{"answer": "x", "latency_ms": 70, "usage": usage}] for name in ("a", "b")}
+    flow = ["flow", {**AUDIT[1], "check": {**AUDIT[1]["check"], "policy": term("a")}}]
+    async with host(slow) as running:
+        known = await running.run(Contract(prompt="q", flow_ir=flow))
+        unknown = await running.run(ask())
+    assert (known.cost.usd, known.cost.basis) == (2, "computed")
+    assert known.upstream_ms == 140
+    assert (unknown.cost.usd, unknown.cost.basis) == (None, "unknown")  # what `b` takes nobody knows
+
+
 def test_a_named_flow_is_checked_with_the_config() -> None:
     with pytest.raises(ConfigError) as caught:
         host(gateway={"flows": {"audit": ["flow", {"x": {"kind": "input"}}]}})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,12 +14,17 @@ from llm_policy_host.clock import VirtualClock
 from llm_policy_host.config.settings import RIGHTS
 from llm_policy_host.serving import create_keys
 from llm_policy_host.values import Secret
+from llm_policy_host.web.aim import Aims
 from llm_policy_host.web.errors import RefusedError
 from llm_policy_host.web.keys import OPEN, OVERRIDE_HEADER, Keys
 from llm_policy_host.web.skin import Caller
 
 from .aiming import Core, asked
+from .caller import CHAT, HI, ask
+from .gateway import running
 from .test_aim import CONFIG as CATALOG
+from .test_aim import TERM
+from .vendor import answer, selling
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,10 +139,6 @@ def test_every_right_is_one_that_something_asks_for() -> None:
 
 
 def override(header: bytes | None, caller: Caller | None) -> dict[str, Any]:
-    from dataclasses import replace  # noqa: PLC0415 - of these claims alone
-
-    from llm_policy_host.web.aim import Aims  # noqa: PLC0415
-
     skin: Any = type("S", (), {"path": "/chat/completions"})()
     headers = {} if header is None else {OVERRIDE_HEADER: header}
     request = replace(asked(caller=caller), headers=headers)
@@ -173,3 +175,51 @@ def test_an_override_that_means_nothing_is_refused_without_its_key(
         override(header, caller)
     assert caught.value.problem.status == code
     assert "sk" not in caught.value.problem.message
+
+
+def test_no_candidate_of_a_callers_is_signed_with_what_this_machine_has() -> None:
+    entry = {"provider_id": "mine", "model_family": "m", "api_kind": "bedrock", "base_url": "https://x"}
+    caller = Caller("k", None, frozenset({"auth_override", "extra_candidates"}))
+
+    def pieces(headers: dict[bytes, bytes]) -> dict[str, Any]:
+        skin: Any = type("S", (), {"path": "/chat/completions"})()
+        request = replace(asked(caller=caller), headers=headers)
+        return Aims(Core.of(CATALOG), {}).aim({"extra_candidates": [entry]}, request, skin)  # type: ignore[arg-type]
+
+    with pytest.raises(RefusedError) as caught:
+        pieces({})
+    assert caught.value.problem.param == "extra_candidates[0].api_kind"
+    assert pieces({OVERRIDE_HEADER: b"mine=own"})["extra_candidates"] == [entry]
+
+
+def test_the_callers_own_key_reaches_that_provider_and_the_operators_stays_here(tmp_path: Path) -> None:
+    with selling(answer("hi")) as vendor:
+        address = f"{vendor.origin}/v1"
+        mine = {"provider_id": "mine", "model_family": "m", "base_url": address}
+        config = {
+            "providers": {"acme": {"base_url": address, "auth_env": "ACME_KEY"}},
+            "models": {"small": {"served_by": [{"provider": "acme"}]}},
+            "profiles": {"default": {}},
+            "host": {"keys": {"ops": {"env": "OPS_KEY", "may": ["auth_override", "extra_candidates"]}}},
+        }
+        with running(config, {"ACME_KEY": "operators", "OPS_KEY": "ops"}, directory=tmp_path) as gateway:
+            key = {"authorization": "Bearer ops"}
+            own = {**key, OVERRIDE_HEADER.decode(): "acme=callers"}
+            body = {"messages": HI}
+            bodies = [
+                (body, key),
+                (body, own),
+                ({**body, "model": "pin:acme/small", "extra_candidates": [mine]}, key),
+            ]
+            for asks, headers in bodies:
+                assert ask(gateway.url + CHAT, asks, headers=headers).status == 200
+            foreign = {
+                **body,
+                "policy_ir": ["policy", ["provider_eq", "mine"], *TERM[2:]],
+                "extra_candidates": [mine],
+            }
+            assert ask(gateway.url + CHAT, foreign, headers=key).status == 403
+            chosen = {**body, "model": "profile:default", "extra_candidates": [{**mine, "model_family": "a"}]}
+            assert ask(gateway.url + CHAT, chosen, headers=key).own["provider"] == "mine"
+    sent = [request.headers.get("authorization") for request in vendor.asks()]
+    assert sent == ["Bearer operators", "Bearer callers", "Bearer operators", None]

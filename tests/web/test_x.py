@@ -205,6 +205,16 @@ def test_a_profile_is_shown_as_its_term_and_its_identity_is_the_runs(gateway: Ru
     assert post(gateway, "/x/policy/normalize", {"profile": "fast"}, "narrow").status == 403
 
 
+def test_a_profile_runs_under_the_identity_of_its_term_also_within_an_envelope() -> None:
+    with running({**CONFIG, "policy_envelope": {"provider_not_in": ["cold"]}, "host": {}}) as found:
+        told = ask(found.url + "/x/policy/normalize", {"profile": "cheap"}).data
+        term = ask(found.url + "/x/policy/normalize", {"policy_ir": TERM}).data
+        assert told["runs_as"] == told["identity"]
+        assert ask(found.url + CHAT, {"messages": HI}).own["policy"] == told["runs_as"]
+        answer = ask(found.url + CHAT, {"messages": HI, "policy_ir": TERM})
+        assert answer.own["policy"] == term["runs_as"] != term["identity"]
+
+
 def test_a_part_of_a_policy_may_be_normalized_too(gateway: Running) -> None:
     told = post(gateway, "/x/policy/normalize", {"policy_ir": ["not", ["not", ["is", "no_log"]]]}).data
     assert (told["sort"], told["term"]) == ("Pred", ["is", "no_log"])
