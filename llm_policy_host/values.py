@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from .quick import quick
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -64,6 +66,7 @@ class Secret:
         raise TypeError("a secret cannot be pickled")
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
     """A whole answer over HTTP; header names are in lower case."""
@@ -105,6 +108,7 @@ CostBasis = Literal["reported", "computed", "estimated", "subscription", "unknow
 """How a cost is known (spec 3.3)."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Contract:
     """What a caller asks for: the messages, and the policy that chooses who answers.
@@ -142,6 +146,7 @@ class Contract:
     deadline_ms: int | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens in disjoint classes: their sum is what was processed."""
@@ -179,6 +184,7 @@ class ToolCall:
     arguments: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Response:
     """A provider's whole answer. Absent usage is unknown, not zero.
@@ -226,6 +232,7 @@ class ToolCallDelta:
     arguments: str = ""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class StreamChunk:
     """A piece of a streamed answer.
@@ -254,6 +261,7 @@ class StreamChunk:
         return bool(self.text or self.reasoning or self.tool_calls or self.refusal)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """How long an attempt may take, in milliseconds from its start; None is no bound."""
@@ -263,6 +271,7 @@ class Timeouts:
     idle_ms: float | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Call:
     """One attempt as a provider adapter gets it: the target, the parameters, the messages."""
@@ -288,6 +297,7 @@ class Call:
     timeouts: Timeouts = Timeouts()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Inputs:
     """What the host gathered before a run, so that the core asks nothing back (spec 2.3)."""
@@ -298,6 +308,7 @@ class Inputs:
     others: Mapping[str, Any] = field(default_factory=nothing)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Step:
     """What the core asks for next, with the state to resume from.
@@ -314,6 +325,7 @@ class Step:
     result: Mapping[str, Any] = field(default_factory=nothing)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A provider and a model that could serve a call, as a ranking lists it."""
@@ -346,6 +358,7 @@ class Ranking:
     policy_id: str | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Trace:
     """What was decided and tried, as the core recorded it (spec 2.4)."""
@@ -360,6 +373,7 @@ class Trace:
     raw: Mapping[str, Any] = field(default_factory=nothing, repr=False)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What a run cost, and how that is known; `usd` is None where it is not."""
@@ -378,6 +392,7 @@ class Change:
     why: Literal["policy", "dialect"] = "policy"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """What one attempt told about its route, for those who measure (spec 3.3).
@@ -396,6 +411,7 @@ class Attempt:
     is_stream: bool = False
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Result:
     """How a run ended. `failures` holds every misfortune on the way, in order."""

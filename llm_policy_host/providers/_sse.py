@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from llm_policy_host.quick import quick
+
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _BOM = b"\xef\xbb\xbf"
 
@@ -12,6 +14,7 @@ MAX_EVENT_BYTES = 8 * 1024 * 1024
 """An event beyond this is dropped and counted: no provider sends one, an attacker may."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Event:
     """One dispatched event."""

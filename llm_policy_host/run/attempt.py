@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from llm_policy_host.quick import quick
 from llm_policy_host.values import NOTHING, Call, Change, Credential, Timeouts
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ BOUNDS = ("timeout_ms", "ttft_ms", "idle_ms")
 """Parameters that the driver obeys and no provider is told."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Ready:
     """An attempt that can be sent."""

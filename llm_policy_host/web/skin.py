@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from llm_policy_host.quick import quick
 from llm_policy_host.values import nothing
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Caller:
     may: frozenset[str] = frozenset()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What a skin may know of a request besides its contract.
