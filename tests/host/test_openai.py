@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llm_policy_host.clock import SystemClock
-from llm_policy_host.providers._http import HttpClient
 from llm_policy_host.providers._exchange import MAX_BAD_EVENTS
+from llm_policy_host.providers._http import HttpClient
 from llm_policy_host.providers.openai_compatible import OpenAICompatible
 from llm_policy_host.values import Call, Credential, Failure, Response, Secret, StreamChunk
 
