@@ -65,17 +65,17 @@ class App:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
             return
+        try:
+            await self._answer(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 - whatever could be said was; its text may quote what must not be logged
+            _log.error("a request failed: %s", type(error).__name__)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         skin, profile = self._find(scope["path"])
         if skin is not None and scope["method"] == "POST":
             await self.gateway.serve(skin, profile, scope, receive, send)
         else:
-            await self._look_up(scope, receive, send)
-
-    async def _look_up(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
             await self._rest(scope, receive, send)
-        except Exception as error:  # noqa: BLE001 - it was answered; its text may quote what must not be logged
-            _log.error("a request failed: %s", type(error).__name__)
 
     def _find(self, path: str) -> tuple[Skin | None, str | None]:
         skin = self._skins.get(path)

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llm_policy_host.values import Cost
+from llm_policy_host.values import Cost, Result
 
 from . import report
 from .body import parse_record, read_body, write_json
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 
     from llm_policy_host.ports import Clock
-    from llm_policy_host.values import Contract, Result, StreamChunk
+    from llm_policy_host.values import Contract, StreamChunk
 
     from .host import GatewayHost
     from .metrics import Metrics
@@ -165,6 +165,7 @@ class _Exchange:
         self._parts = gateway.parts
         self._from_ms = gateway.parts.clock.elapsed_ms()
         self._has_begun = False
+        self._encoder: Encoder | None = None
 
     # Whole answers ----------------------------------------------------------------------------
 
@@ -211,7 +212,7 @@ class _Exchange:
             if result is not None and not result.ok:
                 await self._fail(host, contract, result)
                 return
-            encoder = self.skin.encoder(self.asked)
+            encoder = self._encoder = self.skin.encoder(self.asked)
             encoder.begin(live.candidate or (result.chosen if result else None) or {})
             spent_ms = self._parts.clock.elapsed_ms() - self._from_ms
             headers = report.headers(
@@ -256,7 +257,10 @@ class _Exchange:
         """Answer with an error, in the skin's own shape."""
         self.note(problem.status, result)
         if self._has_begun:
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            # never a silent end
+            told = result or Result(ok=False, error=problem.code)
+            ending = self._encoder.error(problem, told) if self._encoder is not None else b""
+            await self._send({"type": "http.response.body", "body": ending, "more_body": False})
             return
         if result is None:
             spent_ms = self._parts.clock.elapsed_ms() - self._from_ms

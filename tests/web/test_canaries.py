@@ -110,7 +110,9 @@ def _cut(reply: Reply, piece: bytes) -> Reply:
 
 
 def _config(origin: str, key_file: Path) -> dict[str, Any]:
-    providers, routes, profiles = {}, [], {}
+    providers: dict[str, Any] = {}
+    routes: list[dict[str, Any]] = []
+    profiles: dict[str, Any] = {}
     for name, dialect in DIALECTS.items():
         for fault in FAULTS:
             provider = f"{name}-{fault}".replace(" ", "-")

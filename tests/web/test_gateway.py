@@ -14,6 +14,7 @@ import pytest
 
 from llm_policy_host.errors import UsageError
 from llm_policy_host.serving import check_address
+from llm_policy_host.web.skins.chat import ChatEncoder
 from llm_policy_host.wiring import Host
 from tests.contracts.vendor import Asked, Reply, flow, whole
 
@@ -365,6 +366,26 @@ def test_a_failure_in_a_stream_after_content_is_an_event_and_the_streams_end() -
     assert (last["error"]["code"], last["choices"][0]["finish_reason"]) == ("stream_interrupted", "error")
     assert end == "[DONE]"
     assert 'path="/chat/completions",status="502"' in told
+
+
+def test_a_defect_in_the_midst_of_a_stream_is_no_silent_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chunks, calls = ChatEncoder.chunks, []
+
+    def fail(self: ChatEncoder, batch: Any) -> bytes:
+        calls.append(batch)
+        if len(calls) > 1:
+            raise RuntimeError("odd")
+        return chunks(self, batch)
+
+    monkeypatch.setattr(ChatEncoder, "chunks", fail)
+    paced = flow(chat_pieces(["one", "two"]), gap_s=0.05)
+    with selling(paced) as vendor, running(config(vendor.origin)) as gateway:
+        heard = chat(gateway.url, stream=True)
+    assert text_of(heard.events) == "one"
+    assert heard.events[-2]["error"]["code"] == "internal_error"
+    assert heard.events[-1] == "[DONE]"
 
 
 # Limits -------------------------------------------------------------------------------------------

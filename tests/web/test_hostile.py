@@ -560,12 +560,12 @@ ODD: Sequence[Any] = (
 )
 
 
-def _altered(value: Any) -> Iterator[Any]:
+def _altered(value: Any, odds: Sequence[Any] = ODD) -> Iterator[Any]:
     """Put an odd value into every place, one at a time; then leave each place out."""
-    yield from ODD
+    yield from odds
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in items:
-        for odd in _altered(part):
+        for odd in _altered(part, odds):
             copy = value.copy()
             copy[key] = odd
             yield copy

@@ -139,9 +139,11 @@ class MessagesEncoder:
         if not isinstance(kind, str) or kind == "error":
             return b""  # a failure comes as one, and is worded then
         if kind == "message_start":
+            message = raw.get("message")
+            if not isinstance(message, dict):
+                return self._begin()
             self._has_begun = True
-            message = {**raw.get("message", {}), **self._identity()}
-            return event({**raw, "message": message})
+            return event({**raw, "message": {**message, **self._identity()}})
         if kind == "message_stop":
             self._last = raw  # told when it is known how the answer came about
             return b""
