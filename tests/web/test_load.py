@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llm_policy_host.providers._http import HttpClient
-from llm_policy_host.run.driver import _Run
+from llm_policy_host.run.state import Run
 from tests.contracts.vendor import Asked, Reply, flow, whole
 
 from .caller import get
@@ -156,7 +156,7 @@ def test_a_short_soak_leaves_nothing_behind() -> None:
         assert until(lambda: _tasks(gateway.url) <= tasks)
         assert until(lambda: len(list(Path("/proc/self/fd").iterdir())) <= descriptors + 40)
         gc.collect()
-        assert not [run for run in gc.get_objects() if isinstance(run, _Run)]
+        assert not [run for run in gc.get_objects() if isinstance(run, Run)]
 
 
 @pytest.mark.heavy

@@ -1,0 +1,308 @@
+"""One attempt, from the core's step to how it ended: whole or in pieces, in its lane, within its bounds."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llm_policy_host.values import Attempt, Credential, Failure, Response
+
+from .assembly import Assembly
+from .attempt import Ready, call_of, changes
+from .deadline import ExpiredError, Watch, within
+from .filters import filtered
+from .pace import Pace
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from llm_policy_host.ports import Authenticator, Clock, Provider
+    from llm_policy_host.values import Call, StreamChunk
+
+    from .lanes import Lanes
+    from .state import Run, Surroundings
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an attempt ended; None when the run's own deadline cut it."""
+
+    outcome: Response | Failure | None
+
+
+class Sender:
+    """Sends attempts to whoever speaks their dialect."""
+
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        auth: Authenticator,
+        clock: Clock,
+        surroundings: Surroundings,
+        lanes: Lanes,
+    ) -> None:
+        self._providers = providers
+        self._auth = auth
+        self._clock = clock
+        self._around = surroundings
+        self._lanes = lanes
+
+    async def send(self, run: Run) -> Response | Failure | None:
+        """Make an attempt and give how it ended; None when the run's own deadline cut it."""
+        ready = await self._prepare(run)
+        if isinstance(ready, Failure):
+            return ready
+        lane = self._lanes.lane(ready.call.provider_id)
+        if lane is None:
+            return await self._send_now(run, ready)
+        try:
+            await within(self._clock, self._left_ms(run), lane.enter())
+        except ExpiredError:
+            return None
+        try:
+            return await self._send_now(run, ready)
+        finally:
+            lane.leave()
+
+    async def _send_now(self, run: Run, ready: Ready) -> Response | Failure | None:
+        sent = _Sent(self, self._clock, run, ready)
+        left_ms, bound_ms = self._left_ms(run), ready.call.timeouts.attempt_ms
+        outcome: Response | Failure | None
+        try:
+            sending = ready.provider.send(ready.call, ready.credential)
+            outcome = await within(self._clock, _least(left_ms, bound_ms), sending)
+        except ExpiredError:
+            is_own = bound_ms is not None and bound_ms <= left_ms
+            outcome = Failure("timeout", detail=f"no answer within {bound_ms:.0f} ms") if is_own else None
+        except CancelledError:
+            sent.end("cancelled")
+            raise
+        except Exception as error:  # noqa: BLE001 - a defect of one adapter must not end a run that others can serve
+            outcome = _defect(error)
+        if isinstance(outcome, Failure):
+            outcome = _attributed(outcome, ready)
+        sent.settle(outcome)
+        return outcome
+
+    async def stream(self, run: Run) -> AsyncGenerator[Sequence[StreamChunk] | Ended, None]:
+        """Give one attempt's batches, at last how it ended; nothing comes out before the first content."""
+        ready = await self._prepare(run)
+        if isinstance(ready, Failure):
+            yield Ended(ready)
+            return
+        lane = self._lanes.lane(ready.call.provider_id)
+        if lane is not None:
+            try:
+                await within(self._clock, self._left_ms(run), lane.enter())
+            except ExpiredError:
+                yield Ended(None)
+                return
+        try:
+            async with aclosing(self._stream_now(run, ready)) as batches:
+                async for batch in batches:
+                    yield batch
+        finally:
+            if lane is not None:
+                lane.leave()
+
+    async def _stream_now(
+        self, run: Run, ready: Ready
+    ) -> AsyncGenerator[Sequence[StreamChunk] | Ended, None]:
+        assembly = Assembly()
+        held: list[StreamChunk] = []
+        outcome: Failure | None = None
+        is_late = False
+        sent = _Sent(self, self._clock, run, ready, is_stream=True)
+        try:
+            async with aclosing(self._bounded(run, ready)) as items:
+                async for item in items:
+                    if item is None or isinstance(item, Failure):
+                        outcome, is_late = item, item is None
+                        break
+                    assembly.add_all(item)
+                    if sent.ttft_ms is not None:
+                        yield item
+                        continue
+                    held.extend(item)
+                    if any(chunk.has_content for chunk in item):
+                        sent.note_content()
+                        yield held
+        except (CancelledError, GeneratorExit):
+            sent.end("cancelled")
+            raise
+        has_content = sent.ttft_ms is not None
+        if is_late:
+            sent.settle(None)
+            yield Ended(None)
+        elif outcome is not None:
+            outcome = _attributed(outcome, ready)
+            sent.settle(outcome)
+            yield Ended(_interrupted(outcome) if has_content else outcome)
+        else:
+            if held and not has_content:
+                yield held
+            response = assembly.response()
+            sent.settle(response)
+            yield Ended(response)
+
+    async def _bounded(
+        self, run: Run, ready: Ready
+    ) -> AsyncGenerator[Sequence[StreamChunk] | Failure | None, None]:
+        """Read one attempt's stream under its bounds; None when the run's own deadline cut it."""
+        pace = Pace(self._clock, ready.call.timeouts)
+        watch = Watch(self._clock, lambda: _least(self._left_ms(run), pace.left()[0]))
+        try:
+            async with aclosing(_closable(ready.provider.stream(ready.call, ready.credential))) as items:
+                while True:
+                    item = await watch.wait(anext(items))
+                    if not isinstance(item, Failure) and pace.note(item):
+                        watch.reset()
+                    yield item
+        except StopAsyncIteration:
+            return
+        except ExpiredError:
+            left_ms, what = pace.left()
+            is_own = left_ms is not None and left_ms <= self._left_ms(run)
+            yield Failure("timeout", detail=f"{what} took too long") if is_own else None
+        except Exception as error:  # noqa: BLE001 - as in _send_now
+            yield _defect(error)
+        finally:
+            watch.reset()
+
+    async def _prepare(self, run: Run) -> Ready | Failure:
+        """Find who speaks the dialect and the credential, and filter what is sent."""
+        run.attempts += 1
+        contract, step = run.contract, run.step
+        call = call_of(contract, step, self._around.timeout_ms)
+        run.api_kind = call.api_kind
+        provider = self._providers.get(call.api_kind)
+        if provider is None:
+            return Failure("model_unavailable", detail=f"no adapter speaks `{call.api_kind}`")
+        credential = await self._credential(run, call)
+        if isinstance(credential, Failure):
+            return credential
+        fit = filtered(call)
+        if isinstance(fit, Failure):
+            return fit
+        ready = Ready(provider, credential, fit)
+        run.changes.extend(changes(contract, step, ready, run.attempts))
+        return ready
+
+    async def _credential(self, run: Run, call: Call) -> Credential | Failure:
+        contract = run.contract
+        own = contract.auth_override.get(call.provider_id) if contract.auth_override else None
+        if own is not None:
+            return Credential(own, is_callers=True)
+        found = run.credentials.get(call.provider_id) or self._auth.at_once(call.provider_id)
+        if found is not None:
+            return found
+        try:
+            waited = self._auth.credential(call.provider_id)
+            credential = await within(self._clock, self._left_ms(run), waited)
+        except ExpiredError:
+            return Failure("timeout", detail="the credential did not come in time")
+        if isinstance(credential, Credential):
+            # an account is chosen once per call: a retry keeps it, unless it was the reason
+            run.credentials[call.provider_id] = credential
+        return credential
+
+    def _left_ms(self, run: Run) -> int:
+        return max(0, run.ends_at_ms - self._clock.now_ms())
+
+    def note(self, run: Run, ready: Ready, attempt: Attempt, took_ms: float) -> None:
+        """Take note of an attempt that is over."""
+        run.upstream_ms += took_ms
+        if attempt.kind in _OF_A_KEY:
+            run.credentials.pop(attempt.provider_id, None)
+        if attempt.kind == "auth_error":
+            self._auth.refused(attempt.provider_id, ready.credential)
+        if self._around.observe is not None:
+            self._around.observe(attempt)
+
+
+class _Sent:
+    """An attempt on its way: what is measured of it."""
+
+    def __init__(
+        self, sender: Sender, clock: Clock, run: Run, ready: Ready, *, is_stream: bool = False
+    ) -> None:
+        self._sender = sender
+        self._clock = clock
+        self._run = run
+        self._ready = ready
+        self._is_stream = is_stream
+        self._started_ms = clock.now_ms()
+        self._from_ms = clock.elapsed_ms()
+        self.ttft_ms: float | None = None
+
+    def note_content(self) -> None:
+        """Note that the first content is there."""
+        self.ttft_ms = self._clock.elapsed_ms() - self._from_ms
+
+    def settle(self, outcome: Response | Failure | None) -> None:
+        """Note how it ended; None is the run's own deadline."""
+        if isinstance(outcome, Response):
+            usage = outcome.usage
+            self.end(None, usage.output_tokens + usage.reasoning_tokens if usage else None)
+        else:
+            self.end("cancelled" if outcome is None else outcome.kind)
+
+    def end(self, kind: str | None, output_tokens: int | None = None) -> None:
+        """Tell those who measure."""
+        call = self._ready.call
+        took_ms = self._clock.elapsed_ms() - self._from_ms
+        attempt = Attempt(
+            call.provider_id,
+            call.model_family,
+            call.served_by,
+            self._started_ms,
+            took_ms,
+            self.ttft_ms,
+            output_tokens,
+            kind,
+            self._is_stream,
+        )
+        self._sender.note(self._run, self._ready, attempt, took_ms)
+
+
+# What a provider says of a key, which it would not have said of the operator's.
+_OF_A_KEY = frozenset({"auth_error", "payment_required", "rate_limit"})
+
+
+def _attributed(failure: Failure, ready: Ready) -> Failure:
+    """Make a failure of the caller's own key the caller's: it is evidence against no provider."""
+    if not ready.credential.is_callers or failure.kind not in _OF_A_KEY:
+        return failure
+    detail = f"the key given for `{ready.call.provider_id}`: {failure.kind}"
+    return Failure("bad_request", failure.http_status, failure.retry_after_ms, detail)
+
+
+def _least(left_ms: float, bound_ms: float | None) -> float:
+    return left_ms if bound_ms is None else min(left_ms, bound_ms)
+
+
+def _interrupted(failure: Failure) -> Failure:
+    detail = f"{failure.kind} after the first content"
+    return Failure("stream_interrupted", failure.http_status, None, detail)
+
+
+def _defect(error: Exception) -> Failure:
+    """Name an adapter's defect by its class alone: its text may quote the call."""
+    return Failure("unknown", detail=f"the adapter failed ({type(error).__name__})")
+
+
+def _closable(
+    items: AsyncIterator[Sequence[StreamChunk] | Failure],
+) -> AsyncGenerator[Sequence[StreamChunk] | Failure, None]:
+    """Give an iterator that `aclosing` accepts."""
+    return items if isinstance(items, AsyncGenerator) else _generator(items)
+
+
+async def _generator(
+    items: AsyncIterator[Sequence[StreamChunk] | Failure],
+) -> AsyncGenerator[Sequence[StreamChunk] | Failure, None]:
+    async for item in items:
+        yield item
