@@ -1,4 +1,4 @@
-"""The driver: asks the core for each step and does it. The one place that awaits a provider."""
+"""The driver: asks the core for each step and does it, through the one place that awaits a provider."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One attempt, from the core's step to how it ended: whole or in pieces, in its lane, within its bounds."""
+"""One attempt, from the core's step to how it ended: the one place that awaits a provider."""
 
 from __future__ import annotations
 
