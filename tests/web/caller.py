@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 HI: list[dict[str, Any]] = [{"role": "user", "content": "hi"}]
 CHAT = "/v1/chat/completions"
 
+APIS: Mapping[str, dict[str, Any]] = {
+    "chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
+    "responses": {"input": "hi"},
+    "messages": {"max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]},
+}
+"""The APIs that answer in words, and a body that each takes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

@@ -18,7 +18,7 @@ from tests.contracts.vendor import Asked, Reply, flow, whole
 
 from .caller import CHAT, Answer, ask, get
 from .gateway import Running, running
-from .test_shutdown import serving
+from .process import serving
 from .vendor import Vendor, chat_pieces, selling
 
 if TYPE_CHECKING:

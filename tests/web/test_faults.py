@@ -20,7 +20,7 @@ from tests.contracts.dialects import bedrock, dialects
 from tests.contracts.scenarios import ANSWERS, MODEL
 from tests.contracts.vendor import Reply, flow, whole
 
-from .caller import Answer, ask
+from .caller import APIS, Answer, ask
 from .gateway import running
 from .vendor import answer, selling, stream
 
@@ -208,12 +208,6 @@ FAULTS: Mapping[str, Fault] = {
     "huge_line": Fault(None, _ENDLESS, _huge, "bad_response"),
 }
 
-BODIES: Mapping[str, dict[str, Any]] = {
-    "chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
-    "responses": {"input": "hi"},
-    "messages": {"max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]},
-}
-
 
 class Cell(NamedTuple):
     adapter: str
@@ -240,7 +234,7 @@ CELLS = [
     cell
     for adapter in DIALECTS
     for fault in FAULTS
-    for api in BODIES
+    for api in APIS
     for is_stream in (False, True)
     for has_spare in (True, False)
     if _is_possible(cell := Cell(adapter, fault, api, is_stream, has_spare))
@@ -321,7 +315,7 @@ def answers() -> Iterator[Mapping[Cell, Answer]]:
         def once(cell: Cell) -> Answer:
             ends = "stream" if cell.is_stream else "whole", "spare" if cell.has_spare else "alone"
             path = f"/{'-'.join([cell.adapter, cell.fault, *ends])}/v1/{cell.api}"
-            body = {**BODIES[cell.api], "stream": cell.is_stream}
+            body = {**APIS[cell.api], "stream": cell.is_stream}
             return ask(gateway.url + path, body, headers={"x-llm-policy-metadata": "full"}, timeout_s=60)
 
         yield dict(zip(CELLS, pool.map(once, CELLS), strict=True))

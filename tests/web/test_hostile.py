@@ -25,10 +25,11 @@ from tests.contracts.vendor import Asked, Reply, flow, whole
 
 from .caller import CHAT, Answer, Line, ask, chat, get
 from .gateway import Running, running
+from .oddities import altered
 from .vendor import selling
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
 DIALECTS = dialects()
 CONFIG: dict[str, Any] = {
@@ -546,39 +547,13 @@ RICH: Mapping[str, dict[str, Any]] = {
 }
 """A body with something in most places."""
 
-ODD: Sequence[Any] = (
-    7,
-    "x",
-    True,
-    None,
-    [],
-    {},
-    [[]],
-    [{"type": []}],
-    {"type": {}},
-    {"type": 7, "x": 10**30},
-)
-
-
-def _altered(value: Any, odds: Sequence[Any] = ODD) -> Iterator[Any]:
-    """Put an odd value into every place, one at a time; then leave each place out."""
-    yield from odds
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, part in items:
-        for odd in _altered(part, odds):
-            copy = value.copy()
-            copy[key] = odd
-            yield copy
-        if isinstance(value, dict):
-            yield {name: each for name, each in value.items() if name != key}
-
 
 @pytest.mark.parametrize("path", RICH)
 @pytest.mark.parametrize("adapter", sorted(DIALECTS))
 def test_no_place_of_a_body_makes_a_5xx(vended: Running, adapter: str, path: str) -> None:
     bad: dict[str, Any] = {}
     with closing(Line(vended.port)) as line:
-        for body in _altered(RICH[path]):
+        for body in altered(RICH[path]):
             told = line.ask(f"/{adapter}{path}", body)
             if told.status >= 500:
                 bad.setdefault(told.text[:120], body)
@@ -589,7 +564,7 @@ def test_no_place_of_a_body_makes_a_5xx(vended: Running, adapter: str, path: str
 def test_no_place_of_what_is_only_looked_at_makes_a_5xx(gateway: Running, path: str) -> None:
     rich = RICH["/v1/messages" if "count" in path else "/v1/chat/completions"]
     with closing(Line(gateway.port)) as line:
-        for body in _altered(rich):
+        for body in altered(rich):
             told = line.ask(path, body)
             assert told.status < 500, body
 

@@ -20,7 +20,7 @@ from tests.contracts.vendor import Asked, Reply, flow, whole
 from .caller import get
 from .crowd import Caller, crowd
 from .gateway import running
-from .test_shutdown import serving
+from .process import serving
 from .vendor import chat_pieces, echo, kept, said, selling, until
 
 if TYPE_CHECKING:

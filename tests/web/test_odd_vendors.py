@@ -11,10 +11,9 @@ import pytest
 from tests.contracts.dialects import bedrock, dialects
 from tests.contracts.vendor import Asked, Reply, flow, whole
 
-from .caller import Line
+from .caller import APIS, Line
 from .gateway import Running, running
-from .test_faults import BODIES
-from .test_hostile import ODD, _altered
+from .oddities import ODD, altered
 from .vendor import kept, selling
 
 if TYPE_CHECKING:
@@ -84,13 +83,13 @@ def _altered_piece(dialect: Dialect, piece: bytes, odds: Sequence[Any]) -> Itera
         kind = piece[12 : 12 + head].split(b":event-type\x07")[1]
         name = kind[2 : 2 + int.from_bytes(kind[:2], "big")].decode()
         data = json.loads(piece[12 + head : length - 4])
-        for odd in _altered(data, odds):
+        for odd in altered(data, odds):
             yield bedrock.frame(name, odd)
         return
     before, data = _parts(piece)
     if data is None:
         return
-    for odd in _altered(data, odds):
+    for odd in altered(data, odds):
         yield before + json.dumps(odd).encode() + (b"\n" if before == b"" else b"\n\n")
 
 
@@ -100,7 +99,7 @@ def _replies(dialect: Dialect, odds: Sequence[Any], *, streamed: bool) -> Iterat
         if told is None:
             continue
         if not streamed and dialect.adapter != "openai_codex":
-            for odd in _altered(json.loads(told.whole), odds):
+            for odd in altered(json.loads(told.whole), odds):
                 yield kept(whole(200, json.dumps(odd).encode()))
             continue
         pieces: Sequence[bytes] = told.pieces or ()
@@ -132,7 +131,7 @@ def _judge(shop: tuple[Shop, Running], name: str, api: str, odds: Sequence[Any],
     with closing(Line(gateway.port)) as line:
         for reply in _replies(DIALECTS[name], odds, streamed=streamed):
             vendor.reply = reply
-            told = line.ask(f"/{name}/v1/{api}", {**BODIES[api], "stream": streamed})
+            told = line.ask(f"/{name}/v1/{api}", {**APIS[api], "stream": streamed})
             defect = _defect(told, streamed=streamed, api=api)
             if defect is not None:
                 bad.setdefault(defect, (told.text[:300], b"".join(reply.pieces)[-1500:]))
@@ -155,7 +154,7 @@ def test_an_odd_answer_is_no_defect_of_ours(
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
-@pytest.mark.parametrize("api", BODIES)
+@pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("name", DIALECTS)
 def test_no_odd_answer_whatsoever_is_a_defect_of_ours(
     name: str,

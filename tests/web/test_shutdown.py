@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +17,7 @@ from tests.contracts.vendor import Asked, Reply, flow
 
 from .caller import CHAT, chat, get, text_of
 from .gateway import Running, running
+from .process import Process, serving
 from .vendor import Vendor, answer, chat_pieces, echo, selling, until
 
 if TYPE_CHECKING:
@@ -143,40 +142,6 @@ def test_who_leaves_in_the_middle_of_a_body_is_noted(vendor: Vendor) -> None:
 
 
 # Gateways that stop -------------------------------------------------------------------------------
-
-
-class Process:
-    """`llm-policy serve` in a process of its own."""
-
-    def __init__(self, path: Path, *, env: dict[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", "llm_policy_host", "serve", str(path), "--port", "0", "--json"]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
-        )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line, self.process.communicate()[1]
-        self.url = json.loads(line)["url"]
-        self.port = int(self.url.rsplit(":", 1)[1])
-
-    def stop(self) -> str:
-        """Stop it, and give what it wrote to its standard error."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.communicate(timeout=20)[1]
-        finally:
-            self.process.kill()
-
-
-@contextmanager
-def serving(path: Path, data: dict[str, Any], **more: Any) -> Iterator[Process]:
-    path.write_text(json.dumps(data))
-    process = Process(path, **more)
-    try:
-        yield process
-    finally:
-        process.stop()
 
 
 @pytest.fixture
