@@ -53,6 +53,7 @@ class Embeddings:
 
     def encoder(self, asked: Asked) -> Encoder:
         """Refuse: vectors are not streamed."""
+        del asked
         raise RefusedError(400, "invalid_request", "vectors are not streamed", "stream")
 
     def error(self, problem: Problem) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The list of models, in the words of both APIs at once: every family, and every profile as `profile:NAME`."""
+"""The list of models in the words of both APIs: every family, and every profile as `profile:NAME`."""
 
 from __future__ import annotations
 
