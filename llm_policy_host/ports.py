@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .values import NOTHING
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
@@ -110,8 +112,10 @@ class Engine(Protocol):
     def succeed(self, handle: object, now_ms: int) -> Step:
         """Take the next step after an answer."""
 
-    def fail(self, handle: object, now_ms: int, failure: Failure) -> Step:
-        """Take the next step after a failure."""
+    def fail(
+        self, handle: object, now_ms: int, failure: Failure, disabled: Mapping[str, bool] = NOTHING
+    ) -> Step:
+        """Take the next step after a failure; who is `disabled` is passed by in this step."""
 
     def wake(self, handle: object, now_ms: int) -> Step:
         """Take the next step after a wait."""

@@ -18,7 +18,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Self
 
 from llm_policy_host.errors import SandboxError
-from llm_policy_host.values import Step
+from llm_policy_host.values import NOTHING, Step
 
 from .engine import Mistake
 from .language import Refusal
@@ -161,10 +161,12 @@ class ChildEngine:
         """Take the next step after an answer."""
         return self._step("succeed", _number(handle), now_ms)
 
-    def fail(self, handle: object, now_ms: int, failure: Failure) -> Step:
+    def fail(
+        self, handle: object, now_ms: int, failure: Failure, disabled: Mapping[str, bool] = NOTHING
+    ) -> Step:
         """Take the next step after a failure; its text stays here."""
         told = dataclasses.asdict(dataclasses.replace(failure, detail=""))
-        return self._step("fail", _number(handle), now_ms, told)
+        return self._step("fail", _number(handle), now_ms, told, dict(disabled))
 
     def wake(self, handle: object, now_ms: int) -> Step:
         """Take the next step after a wait."""

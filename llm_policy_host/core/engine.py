@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from llm_policy_host.errors import CoreError, MarshalError, UsageError
-from llm_policy_host.values import Step
+from llm_policy_host.values import NOTHING, Step
 
 from .gathered import Gathered
 from .language import Refusal
@@ -100,11 +100,13 @@ class LuaEngine:
         """Take the next step after an answer."""
         return self._step(self._vm.call(self._succeed, handle, now_ms))
 
-    def fail(self, handle: object, now_ms: int, failure: Failure) -> Step:
+    def fail(
+        self, handle: object, now_ms: int, failure: Failure, disabled: Mapping[str, bool] = NOTHING
+    ) -> Step:
         """Take the next step after a failure; its text stays outside."""
-        kind = failure.kind.encode()
-        answer = self._vm.call(self._fail, handle, now_ms, kind, failure.http_status, failure.retry_after_ms)
-        return self._step(answer)
+        vm, told = self._vm, (failure.kind.encode(), failure.http_status, failure.retry_after_ms)
+        extras = vm.to_lua(disabled) if disabled else None
+        return self._step(vm.call(self._fail, handle, now_ms, *told, extras))
 
     def wake(self, handle: object, now_ms: int) -> Step:
         """Take the next step after a wait."""

@@ -66,8 +66,8 @@ class _Worker:
     def do_succeed(self, handle: int, now_ms: int) -> Plain:
         return self._step(self._made.succeed(self._handles[handle], now_ms))
 
-    def do_fail(self, handle: int, now_ms: int, failure: Plain) -> Plain:
-        return self._step(self._made.fail(self._handles[handle], now_ms, Failure(**failure)))
+    def do_fail(self, handle: int, now_ms: int, failure: Plain, disabled: Plain) -> Plain:
+        return self._step(self._made.fail(self._handles[handle], now_ms, Failure(**failure), disabled))
 
     def do_wake(self, handle: int, now_ms: int) -> Plain:
         return self._step(self._made.wake(self._handles[handle], now_ms))

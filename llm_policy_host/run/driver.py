@@ -141,11 +141,14 @@ class Driver:
         return self._around.new_seed() if contract.seed is None else contract.seed
 
     def _inputs(self, seed: Plain) -> Inputs:
-        others = self._around.gather()
-        full = dict.fromkeys(self._lanes.full(), True)
+        others, full = self._around.gather(), self._full()
         if full:
             others = {**others, "disabled": {**others.get("disabled", {}), **full}}
         return Inputs(self._clock.now_ms(), seed, self._around.is_full_trace, others)
+
+    def _full(self) -> dict[str, bool]:
+        """Name the providers whose lanes are full: passed by, which blames nobody."""
+        return dict.fromkeys(self._lanes.full(), True)
 
     def _is_open(self, run: Run) -> bool:
         if run.is_over:
@@ -176,7 +179,7 @@ class Driver:
             self._miss_deadline(run)
         elif isinstance(outcome, Failure):
             run.failures.append(outcome)
-            run.step = self._engine.fail(run.step.handle, now_ms, outcome)
+            run.step = self._engine.fail(run.step.handle, now_ms, outcome, self._full())
         else:
             run.response = outcome
             run.step = self._engine.succeed(run.step.handle, now_ms)

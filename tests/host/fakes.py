@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llm_policy_host.run.driver import Driver, Surroundings
-from llm_policy_host.values import Credential, Failure, Secret, Step
+from llm_policy_host.values import NOTHING, Credential, Failure, Secret, Step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +24,7 @@ class FakeEngine:
     wait_ms: int = 0
     contracts: list[Plain] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    disabled: list[dict[str, bool]] = field(default_factory=list)
 
     def start(self, contract: Plain, inputs: Inputs) -> Step:
         self.contracts.append((contract, inputs))
@@ -35,8 +36,11 @@ class FakeEngine:
         chosen = self.candidates[handle]
         return Step("done", handle, result={"ok": True, "chosen": chosen, "trace": {"policy_id": "sha256:0"}})
 
-    def fail(self, handle: object, now_ms: int, failure: Failure) -> Step:
+    def fail(
+        self, handle: object, now_ms: int, failure: Failure, disabled: Mapping[str, bool] = NOTHING
+    ) -> Step:
         self.failures.append(failure)
+        self.disabled.append(dict(disabled))
         assert isinstance(handle, int)
         if failure.kind == "stream_interrupted" or handle + 1 == len(self.candidates):
             return Step("done", handle, result={"ok": False, "error": failure.kind})

@@ -9,6 +9,7 @@ from llm_policy_host.clock import VirtualClock
 from llm_policy_host.run.driver import Driver, Surroundings
 from llm_policy_host.run.lanes import LaneBounds, Lanes
 from llm_policy_host.values import Attempt, Contract, Failure, Response, StreamChunk
+from llm_policy_host.wiring import Host
 from tests.host.fakes import FakeAuth, FakeEngine, candidate
 
 if TYPE_CHECKING:
@@ -143,3 +144,27 @@ async def test_what_a_policy_or_a_dialect_changes_is_named_in_the_result() -> No
         (1, "top_p", None, "policy"),
         (1, "logprobs", None, "dialect"),
     ]
+
+
+async def test_a_lane_that_is_full_when_a_run_falls_back_is_passed_by_then() -> None:
+    clock = VirtualClock()
+    config = {
+        "providers": {name: {"api_kind": "scripted"} for name in "abc"},
+        "models": {"m": {"served_by": [{"provider": name} for name in "abc"]}},
+        "profiles": {"default": {"selector": "ordered"}},
+        "host": {
+            "lanes": {"b": {"max_in_flight": 1, "max_queue": 0}},
+            "scripts": {
+                "a": [{"failure": "timeout", "latency_ms": 10}],
+                "b": [{"answer": "b", "latency_ms": 99}],
+            },
+        },
+    }
+    async with Host.from_data(config, clock=clock) as host:
+        first, second = await asyncio.gather(host.run(Contract()), host.run(Contract()))
+    assert first.chosen is not None
+    assert second.chosen is not None
+    assert (first.chosen["provider_id"], second.chosen["provider_id"]) == ("b", "c")
+    events = [step["event"] for step in second.trace.decision_path]
+    assert events == ["attempted", "skipped", "attempted"]
+    assert [failure.kind for failure in second.failures] == ["timeout"]

@@ -181,6 +181,7 @@ class Walk:
 
     def __init__(self, engine: Engine, contract: Data, inputs: Data, events: list[Data]) -> None:
         self.engine, self.contract, self.inputs, self.events = engine, contract, inputs, events
+        self.event: Data = {}
         self.schema = Schema.read(engine.config)
         self.now = number(inputs.get("now_ms")) or 0.0
         self.attempt, self.last_kind = 0, ""
@@ -261,8 +262,9 @@ class Walk:
         return self.engine.is_open(scope, key, self.now)
 
     def _is_disabled(self, provider: str) -> bool:
-        extra = number(part(self.inputs, "disabled", provider)) or 0.0
-        return self.now < max(self.engine.disabled.get(provider, 0.0), extra)
+        extras = [part(self.inputs, "disabled", provider), part(self.event, "disabled", provider)]
+        until = [number(extra) or 0.0 for extra in extras if extra is not True]
+        return True in extras or self.now < max(self.engine.disabled.get(provider, 0.0), *until, 0.0)
 
     def _shortlist(self, ctx: Data) -> list[Data]:
         _, pred, scorer, selector, _, _ = self.policy
@@ -301,7 +303,7 @@ class Walk:
         self.steps.append({"call": {**names, "params": params}})
         if not self.events:
             return None
-        event = dict(self.events.pop(0))
+        event = self.event = dict(self.events.pop(0))
         after = event.get("after_ms", 10)
         self.now += after
         if event["ok"] is not True:

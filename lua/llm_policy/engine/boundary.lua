@@ -72,17 +72,18 @@ local function open(engine)
     return cross(engine, step)
   end
 
-  local function resume(handle, event, now_ms)
-    return crossed(runs.resume(engine, handle, event, { now_ms = now_ms }))
+  local function resume(handle, event, now_ms, disabled)
+    return crossed(runs.resume(engine, handle, event, { now_ms = now_ms, disabled = disabled }))
   end
 
   function face.succeed(handle, now_ms)
     return resume(handle, { ok = true }, now_ms)
   end
 
-  function face.fail(handle, now_ms, error_kind, http_status, retry_after_ms)
+  --- `disabled` are providers that this moment passes by, as in a start's inputs.
+  function face.fail(handle, now_ms, error_kind, http_status, retry_after_ms, disabled)
     local event = { ok = false, error_kind = error_kind, http_status = http_status, retry_after_ms = retry_after_ms }
-    return resume(handle, event, now_ms)
+    return resume(handle, event, now_ms, disabled)
   end
 
   function face.wake(handle, now_ms)

@@ -200,6 +200,7 @@ local function resume(engine, handle, event, inputs)
   if not run then
     return refuse("the run belongs to another catalog or policy")
   end
+  run.extras = inputs.disabled -- the host's of this moment, over those of the plan
   if inputs.trace == "full" then
     handle.is_full = true
   end

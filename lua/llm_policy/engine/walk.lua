@@ -11,6 +11,7 @@ local observation = require("llm_policy.verbs.observation")
 local policies = require("llm_policy.engine.policies")
 local snapshots = require("llm_policy.engine.snapshot")
 local trace = require("llm_policy.engine.trace")
+local vocabularies = require("llm_policy.language.vocabulary")
 
 local is_finite = numbers.is_finite
 
@@ -98,13 +99,18 @@ local function call(run)
   }
 end
 
+--- Whether what the host says of a provider disables it now: for good, or until later.
+local function holds(given, now_ms)
+  return given == true or is_finite(given) and now_ms < given
+end
+
 local function is_disabled(run, provider_id)
   local now_ms, handle = run.now_ms, run.handle
   local own, given = handle.disabled[provider_id], handle.snapshot.ctx.state.disabled[provider_id]
   return health.is_disabled(run.engine.health, provider_id, now_ms)
     or own ~= nil and now_ms < own
-    or given == true
-    or is_finite(given) and now_ms < given
+    or holds(given, now_ms)
+    or holds(vocabularies.at(run.extras, provider_id), now_ms)
 end
 
 --- Calls the next candidate of the shortlist, of one family where that is wanted; a provider that is

@@ -117,6 +117,7 @@ local function run(engine, case)
         break
       end
       inputs.now_ms = inputs.now_ms + (event.after_ms or CALL_MS)
+      inputs.disabled = event.disabled
     end
     step = assert(engine:resume(step.state_handle, event, inputs))
   end
