@@ -119,10 +119,14 @@ def _sample(attempt: Attempt) -> _Sample | None:
     return _Sample(ended_ms, is_good=True, latency_ms=waited_ms, tok_s=_tok_s(attempt))
 
 
+_LEAST_MS = 0.001
+"""What came within less came at once: no clock here tells a speed of it."""
+
+
 def _tok_s(attempt: Attempt) -> float | None:
     """Give tokens a second while they came: after the first of a stream, over the whole of a unary answer."""
     spent_ms = attempt.took_ms - (attempt.ttft_ms or 0)
-    if not attempt.output_tokens or spent_ms <= 0:
+    if not attempt.output_tokens or spent_ms < _LEAST_MS:
         return None
     return attempt.output_tokens * 1000 / spent_ms
 

@@ -157,9 +157,9 @@ async def test_fetch_sends_any_method_with_or_without_a_body(client: HttpClient)
     first, second, third = peer.requests
     assert answer.body == b"ok"
     assert first.startswith(b"GET /v1 HTTP/1.1\r\n")
-    assert b"content-" not in first
-    assert second.endswith(b"content-length: 3\r\n\r\na=b")
-    assert b"content-length: 0\r\n" in third
+    assert b"content-" not in first.lower()
+    assert b"content-length: 3\r\n" in second.lower()
+    assert b"content-length: 0\r\n" in third.lower()
 
 
 @on_each_loop
