@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 
     from llm_policy_host.values import Plain
 
+    from .subject import Subject
 
-def admission(term: Plain) -> Plain:
+
+def admission(subject: Subject) -> Plain:
     """Give the Pred of a policy's admission; a Pred is its own."""
-    if term[0] == "policy":
-        return ["and", term[1], _listed(term[3])]
-    return term
+    if subject.sort == "Policy":
+        return ["and", subject.term[1], _listed(subject.term[3])]
+    if subject.sort != "Pred":
+        raise UsageError(f"`{subject.name}` is neither a policy nor a filter, but a {subject.sort}")
+    return subject.term
 
 
 def _listed(selector: Plain) -> Plain:

@@ -47,7 +47,7 @@ class Domain:
     def bounds(self, name: str) -> tuple[float, float]:
         """Give the least and the greatest number of a field; prices and the like are never negative."""
         low, high = self.ranges.get(name, (-_MAX, _MAX))
-        return (max(low, 0.0) if name in _NOT_NEGATIVE else low), high
+        return max(low, 0.0 if name in _NOT_NEGATIVE else -_MAX), min(high, _MAX)
 
 
 def aspects(
@@ -79,8 +79,8 @@ def _values(
         return (True, False)
     if aspect == "tier":
         order = [tier for vocabulary in vocabularies for tier in vocabulary.tiers]
-        names = dict.fromkeys((ABSENT, *order, *_sorted(constants)))
-        return (*names, _fresh("unranked", constants | set(order)))
+        names = dict.fromkeys((*order, *_sorted(constants)))
+        return (*names, _fresh("unranked", {*names}), ABSENT)
     names = dict.fromkeys(_sorted(constants - {ABSENT}))
     other = {"provider_id": "other-provider", "model_family": "other-model", "peer": "other-peer"}[aspect]
     return (*([ABSENT] if aspect == "peer" else []), *names, _fresh(other, constants))
@@ -91,7 +91,7 @@ def _field_values(
 ) -> tuple[Plain, ...]:
     absent = () if name in domain.present else (ABSENT,)
     if any(name in each.fields and each.fields[name]["sort"] == "Bool" for each in vocabularies):
-        return (False, True) if name in _OF_THE_STATE else (*absent, False, True)
+        return (False, True) if name in _OF_THE_STATE else (False, True, *absent)
     numbers = {each for each in constants if each is not True and each is not ABSENT}
     return (*absent, *representatives(numbers, *domain.bounds(name)))
 

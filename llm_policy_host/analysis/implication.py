@@ -32,8 +32,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """Why a counterexample is refused, and the clause that it does not meet in plain words."""
+
+    reason: str
+    clause: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """Whether it holds, and if not, who is admitted by the first and refused by the second, and why.
+    """Whether it holds; if not, whom the first admits and the second refuses, and why.
 
     `is_empty` says that the first admits nobody at all, so that whatever it implies means little.
     `holds` is None where the solver gave up.
@@ -42,12 +50,12 @@ class Answer:
     holds: bool | None
     is_empty: bool = False
     counterexample: Witness | None = None
-    reason: str | None = None
+    refused: Refused | None = None
 
 
 def implies(first: Subject, second: Subject, domain: Domain, solver: Solver) -> Answer:
     """Decide whether the second admits, over a domain, whatever the first admits."""
-    preds = [admission(subject.term) for subject in (first, second)]
+    preds = [admission(subject) for subject in (first, second)]
     language = Language(Vm())
     vocabularies = [language.vocabulary(subject.schema) for subject in (first, second)]
     said = [*mentions(preds[0]), *mentions(preds[1]), *requirements_mention(domain.required)]
@@ -62,7 +70,7 @@ def implies(first: Subject, second: Subject, domain: Domain, solver: Solver) -> 
     if found is None:
         return Answer(holds=True, is_empty=solver.find(All((around, one)), values) is None)
     shown = witness({name: values[name][place] for name, place in found.items()}, domain)
-    return Answer(holds=False, counterexample=shown, reason=_proof(first, second, shown))
+    return Answer(holds=False, counterexample=shown, refused=_proof(first, second, shown))
 
 
 def _around(vocabulary: Vocabulary, values: Mapping[str, Sequence[Plain]], domain: Domain) -> Formula:
@@ -81,7 +89,7 @@ def _of_route(reader: Reader, route: Any) -> Formula:  # noqa: ANN401 - see rout
     return All(tuple(reader.equal(aspect, route.value(aspect)) for aspect in fixed))
 
 
-def _proof(first: Subject, second: Subject, shown: Witness) -> str:
+def _proof(first: Subject, second: Subject, shown: Witness) -> Refused:
     """Let the engine decide the counterexample under both; give why the second refuses it."""
     reasons = [_refusal(subject, shown) for subject in (first, second)]
     if reasons[0] is not None or reasons[1] is None:
@@ -89,17 +97,18 @@ def _proof(first: Subject, second: Subject, shown: Witness) -> str:
     return reasons[1]
 
 
-def _refusal(subject: Subject, shown: Witness) -> str | None:
+def _refusal(subject: Subject, shown: Witness) -> Refused | None:
     """Give why a policy does not admit the candidate; None where it does."""
     schema = {key: value for key, value in subject.schema.items() if key != "customs"}
     engine = bare_engine({**schema, "providers": {}, "models": {}})
     engine.restore_state(shown.state())
-    plan = engine.rank({**shown.contract(), "policy_ir": _filtering(subject.term)}, shown.inputs())
+    plan = engine.explain({**shown.contract(), "policy_ir": _filtering(subject.term)}, shown.inputs())
     if plan.get("refusal"):
         raise UsageError(f"the engine refuses a counterexample: {plan['refusal']}")
     if plan.get("ordered"):
         return None
-    return str(plan["rejected"][0]["reason"]) if plan.get("rejected") else "not in its chain"
+    refused = (plan.get("rejected") or [{"reason": "chain", "clause": "it is not in the chain"}])[0]
+    return Refused(refused["reason"], refused["clause"])
 
 
 def _filtering(term: Plain) -> Plain:

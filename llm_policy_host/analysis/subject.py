@@ -24,6 +24,7 @@ class Subject:
     """An admitted term in normal form, how it is called, and the schema that gives its names meaning."""
 
     name: str
+    sort: str
     term: Plain
     schema: Mapping[str, Any] = field(default_factory=nothing)
 

@@ -24,13 +24,14 @@ _OF_THE_STATE = ("breaker_open", "disabled", "credits")
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """A candidate, what is required of it, and what is known of its provider."""
+    """A candidate, what is required of it, and what is known of its provider; `unknown` names its gaps."""
 
     candidate: Mapping[str, Any]
     requirements: Mapping[str, Any]
     breaker_open: bool = False
     disabled: bool = False
     credits: float | None = None
+    unknown: tuple[str, ...] = ()
 
     def contract(self) -> dict[str, Plain]:
         """Give a contract over this candidate alone."""
@@ -71,7 +72,8 @@ def witness(chosen: Mapping[str, Plain], domain: Domain) -> Witness:
     if abilities:
         candidate["capabilities"] = abilities
     more = {} if has.get("meets_req", True) else _unmet(candidate, domain)
-    return Witness(candidate, {**domain.required, **more}, **state)
+    unknown = (name for name, value in _below("field:", chosen).items() if value is ABSENT)
+    return Witness(candidate, {**domain.required, **more}, **state, unknown=tuple(unknown))
 
 
 def _below(prefix: str, values: Mapping[str, Plain]) -> dict[str, Plain]:

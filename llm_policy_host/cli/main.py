@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from llm_policy_host.errors import ConfigError, HostError
 
-from . import bench, commit, demo, doctor, hash_, rank, run, serve, validators, verify_decision
-from .output import FAILED, OK, USAGE, print_json
+from . import bench, commit, demo, doctor, hash_, implies, rank, run, serve, validators, verify_decision
+from .output import FAILED, OK, REFUSED, USAGE, print_json
+from .subjects import RefusedTermError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = (demo, serve, run, rank, hash_, commit, verify_decision, validators, doctor, bench)
+COMMANDS = (demo, serve, run, rank, hash_, implies, commit, verify_decision, validators, doctor, bench)
 """Each a module with `add(commands)`, which sets `do(arguments) -> exit code` on its parser."""
 
 _EPILOG = "exit codes: 0 ok, 1 failed, 2 usage, 3 waiting for a person, 4 refused by policy or budget"
@@ -40,6 +41,9 @@ def main(given: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except ConfigError as error:
         return _complain_of_config(error, as_json=arguments.json)
+    except RefusedTermError as error:
+        _complain(str(error), as_json=arguments.json)
+        return REFUSED
     except HostError as error:
         return _complain(str(error), as_json=arguments.json)
     except KeyboardInterrupt:

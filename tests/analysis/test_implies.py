@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from llm_policy_host.analysis.aspects import Domain, representatives
 from llm_policy_host.analysis.implication import Answer, implies
-from llm_policy_host.analysis.subject import Subject
+from llm_policy_host.analysis.routes import routes_of
+from llm_policy_host.analysis.subject import Subject, bare_engine, envelope_of
 from llm_policy_host.core.language import Identified, Language
 from llm_policy_host.core.vm import Vm
 from tests.oracle.language import normal_form
@@ -66,9 +67,15 @@ ATOMS |= {
     "capability": (
         [["has_cap", "tools"], ["has_cap", "supports_tools"], ["has_cap", "context"]],
         [
-            {"capabilities.tools": bare, "capabilities.supports_tools": told, "capabilities.context": context}
+            {
+                "capabilities.tools": bare,
+                "capabilities.supports_tools": told,
+                "capabilities.supports_supports_tools": twice,
+                "capabilities.context": context,
+            }
             for bare in (True, False)
             for told in (True, False)
+            for twice in (True, False)
             for context in (True, None, 8)
         ],
     ),
@@ -92,7 +99,7 @@ def solver() -> Solver:
 def subject(term: Data, schema: Any) -> Subject:
     found = language().identify(term, schema)
     assert isinstance(found, Identified), found
-    return Subject("a term", found.term, schema)
+    return Subject("a term", found.sort, found.term, schema)
 
 
 def ask(first: Data, second: Data, schema: Any = SCHEMA, **domain: Any) -> Answer:
@@ -188,7 +195,9 @@ def test_an_unpriced_candidate_is_the_counterexample_to_a_ceiling() -> None:
     assert answer.holds is False
     assert answer.counterexample is not None
     assert "price_in" not in answer.counterexample.candidate
-    assert answer.reason == "cmp:price_in:le"
+    assert answer.counterexample.unknown == ("price_in",)
+    assert answer.refused is not None
+    assert answer.refused.reason == "cmp:price_in:le"
 
 
 @pytest.mark.parametrize(
@@ -252,7 +261,63 @@ def test_a_chain_admits_only_what_it_lists() -> None:
     assert ask(chosen, ["family_eq", "m"]).holds is True
     assert ask(chosen, ["provider_eq", "a"]).holds is False
     outside = ask(["family_eq", "m"], chosen)
-    assert (outside.holds, outside.reason) == (False, "not in its chain")
+    assert outside.holds is False
+    assert outside.refused is not None
+    assert outside.refused.reason == "chain"
+
+
+CATALOG = {
+    "providers": {
+        "a": {"api_kind": "scripted", "tier": "partner", "no_log": True},
+        "b": {"api_kind": "scripted"},
+        "m": {"discovery": "marketplace", "discovery_id": "m", "tier": "marketplace", "scope": "s"},
+    },
+    "models": {
+        "small": {
+            "capabilities": {"context": 1000, "supports_tools": True},
+            "served_by": [
+                {"provider": "a", "price_in": 1},
+                {"provider": "b"},
+                {"provider": "m", "price_in": 1},
+            ],
+        },
+        "large": {"capabilities": {"context": 9000}, "served_by": [{"provider": "a", "price_in": 7}]},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_implied"),
+    [
+        (["is", "no_log"], ["provider_eq", "a"], True),
+        (["has_cap", "tools"], ["cmp", "context", "le", 1000], False),  # a peer of `m` says what it can do
+        (["and", ["has_cap", "tools"], ["not", ["provider_eq", "m"]]], ["cmp", "context", "le", 1000], True),
+        (["min_tier", "partner"], ["cmp", "price_in", "le", 7], True),
+        (["min_tier", "partner"], ["cmp", "price_in", "lt", 7], False),
+        (["tier_eq", "fallback"], ["cmp", "price_in", "le", 7], False),  # no price is listed for `b`
+        (["tier_eq", "marketplace"], ["cmp", "price_in", "le", 1], False),
+        (["provider_eq", "a"], ["served_by_eq", "a"], True),
+        (["provider_eq", "m"], ["served_by_eq", "m"], False),
+        (["not", ["provider_eq", "m"]], ["scope_matches"], True),
+        (["provider_eq", "m"], ["scope_matches"], False),
+        (["family_eq", "large"], ["provider_eq", "a"], True),
+        (["top"], ["cmp", "latency_ms", "le", 10**9], False),
+        (["top"], ["or", ["family_eq", "small"], ["family_eq", "large"]], True),
+    ],
+)
+def test_a_catalog_says_who_can_be_a_candidate(first: Data, second: Data, is_implied: bool) -> None:  # noqa: FBT001
+    routes = routes_of(CATALOG, bare_engine(CATALOG).candidates)
+    assert ask(first, second, routes=routes).holds is is_implied
+
+
+def test_the_envelope_of_a_config_is_the_filter_that_every_policy_gets() -> None:
+    core = {
+        **CATALOG,
+        "fields": {"eu": {"sort": "Bool"}},
+        "policy_envelope": [{"is": "eu"}, {"price_max": {"input": 2}}],
+    }
+    assert envelope_of(core) == ["and", ["cmp", "price_in", "le", 2], ["is", "eu"]]
+    assert envelope_of(CATALOG) == ["top"]
 
 
 def test_a_policy_that_admits_nobody_is_said_to() -> None:
