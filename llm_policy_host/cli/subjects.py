@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm_policy_host.analysis.subject import Subject, bare_engine, schema_of
+from llm_policy_host.analysis.subject import Subject, bare_engine, envelope_of, schema_of
 from llm_policy_host.core.engine import LuaEngine
-from llm_policy_host.core.language import Language, Refusal
+from llm_policy_host.core.language import Identified, Language, Refusal
 from llm_policy_host.core.vm import Vm
 from llm_policy_host.errors import UsageError
 from llm_policy_host.values import nothing
@@ -49,6 +49,24 @@ class Named:
     def schema(self) -> Mapping[str, Any]:
         """Give what its terms may name."""
         return nothing() if self.host is None else schema_of(self.host.config.core)
+
+
+def under_envelope(subject: Subject, core: Mapping[str, Any]) -> Subject:
+    """Give a policy as a config would take it from a caller."""
+    if subject.sort != "Policy" or "policy_envelope" not in core:
+        return subject
+    filtered = ["and", envelope_of(core), subject.term[1]]
+    return _subject(subject.name, ["policy", filtered, *subject.term[2:]], subject.schema)
+
+
+def identity(subject: Subject) -> str:
+    """Give the identity of a policy."""
+    return _identified(subject.name, subject.term, subject.schema).identity
+
+
+def profile_names(host: Host) -> list[str]:
+    """List a config's profiles."""
+    return sorted(host.config.core.get("profiles") or {})
 
 
 def is_term(name: str) -> bool:
@@ -94,10 +112,15 @@ def _without_envelope(named: Named) -> Plain:
 
 
 def _subject(name: str, term: Plain, schema: Mapping[str, Any]) -> Subject:
+    found = _identified(name, term, schema)
+    return Subject(name, found.sort, found.term, schema)
+
+
+def _identified(name: str, term: Plain, schema: Mapping[str, Any]) -> Identified:
     language = Language(Vm())
     answer = (
         language.identify_json(term, schema) if isinstance(term, bytes) else language.identify(term, schema)
     )
     if isinstance(answer, Refusal):
         raise RefusedTermError(name, answer)
-    return Subject(name, answer.sort, answer.term, schema)
+    return answer
