@@ -141,7 +141,7 @@ def _changes(language: Language, first: Subject | None, second: Subject | None) 
     if first.sort != second.sort:
         raise UsageError(f"`{first.name}` is a {first.sort}, `{second.name}` a {second.sort}")
     found = Comparison(language.signature()).changes(first.term, second.term)
-    return [worded(language, change, first.schema, second.schema) for change in found]
+    return [worded(language, change) for change in found]
 
 
 def _side(named: Named, subject: Subject | None) -> Side:

@@ -7,12 +7,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llm_policy_host.core.language import Identified
-
 from .output import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from llm_policy_host.analysis.changes import Change, Part
     from llm_policy_host.analysis.decisions import Decision, Moved
@@ -58,13 +56,9 @@ class Compared:
         return is_one and not self.changes and not self.decisions
 
 
-def worded(
-    language: Language, change: Change, first: Mapping[str, Any], second: Mapping[str, Any]
-) -> Difference:
+def worded(language: Language, change: Change) -> Difference:
     """Put a change in plain words."""
-    before, after = (
-        _words(language, part, schema) for part, schema in ((change.before, first), (change.after, second))
-    )
+    before, after = (_words(language, part) for part in (change.before, change.after))
     return Difference(change.kind, change.path, _verb(change.path), before, after, change)
 
 
@@ -125,26 +119,17 @@ def _difference(difference: Difference) -> dict[str, Any]:
     return {"kind": difference.kind, "verb": difference.verb, **sides}
 
 
-def _words(language: Language, part: Part | None, schema: Mapping[str, Any]) -> str | None:
+def _words(language: Language, part: Part | None) -> str | None:
     """Say what a part is: a term in the language's own words, a parameter with its label."""
     if part is None:
         return None
     if part.what == "Action":
         kind = part.path.rpartition(".")[2]
-        term = (
-            ["always", part.value]
-            if kind == "unknown"
-            else ["override", ["always", part.value], kind, part.value]
-        )
-        return _described(language, term, schema).splitlines()[-1].strip()
+        told = language.describe(["always", part.value]).removeprefix("on any failure: ")
+        return f"{'any other failure' if kind == 'unknown' else kind}: {told}"
     if part.what[0].isupper():
-        return _described(language, part.value, schema)
+        return language.describe(part.value)
     return f"{part.what} {json.dumps(part.value, ensure_ascii=False)}"
-
-
-def _described(language: Language, term: Any, schema: Mapping[str, Any]) -> str:  # noqa: ANN401 - a term
-    answer = language.identify(term, schema)
-    return answer.words if isinstance(answer, Identified) else json.dumps(term)
 
 
 def _verb(path: str) -> str:

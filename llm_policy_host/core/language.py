@@ -47,6 +47,13 @@ return face.flow.encode(flow), face.flow.fingerprint(flow), face.flow.identity(f
   text(face.flow.normalize(flow)), text(nodes)
 """
 
+_DESCRIBE = b"local face, term = ... return face.ir.term.describe(term)"
+
+_OUTLINE = b"""
+local face, term = ...
+return require("llm_policy.language.encoding").value(face.ir.term.outline(term))
+"""
+
 _SIGNATURE = b"""
 local face = ...
 local out, operations = {}, face.ir.sig.operations
@@ -116,6 +123,15 @@ class Vocabulary:
 
 
 @dataclass(frozen=True, slots=True)
+class Chapter:
+    """What a policy says by one verb, in plain words."""
+
+    verb: str
+    title: str
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """A row of the signature: its arguments' labels, and which of them are terms."""
 
@@ -178,6 +194,16 @@ class Language:
         fingerprint, identity, term, nodes = rest
         list_ = tuple(FlowNode(**node) for node in _data(nodes))
         return IdentifiedFlow(decode(first), decode(fingerprint), decode(identity), _data(term), list_)
+
+    def describe(self, term: Plain) -> str:
+        """Tell an admitted term in plain words."""
+        vm = self._vm
+        return decode(vm.call(vm.load(_DESCRIBE), vm.face, vm.to_lua(term)))
+
+    def outline(self, policy: Plain) -> list[Chapter]:
+        """Tell an admitted Policy by its verbs."""
+        text = self._vm.call(self._vm.load(_OUTLINE), self._vm.face, self._vm.to_lua(policy))
+        return [Chapter(**chapter) for chapter in _data(text)]
 
     def signature(self) -> dict[str, Operation]:
         """Give the operations by name."""
