@@ -123,6 +123,14 @@ def test_a_clause_with_another_number_is_one_change_and_no_two() -> None:
     ]
 
 
+def test_clauses_about_two_fields_are_no_change_of_one_another() -> None:
+    first = policy(["and", ["cmp", "price_in", "le", 2], ["cmp", "price_out", "le", 2]])
+    assert [(kind, path) for kind, path, *_ in told(first, policy(["cmp", "price_out", "le", 5]))] == [
+        ("removed", "$.policy[1].and[1]"),
+        ("changed", "$.policy[1].and[2]"),
+    ]
+
+
 def test_one_clause_beside_a_second_is_added_and_the_first_is_not_changed() -> None:
     assert told(policy(["is", "no_log"]), policy(["and", ["is", "has_tee"], ["is", "no_log"]])) == [
         ("added", "$.policy[1].and[1]", None, ["is", "has_tee"])

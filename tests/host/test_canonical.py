@@ -137,6 +137,11 @@ providers:
     # nobody
 models: # none yet
   {}
+chain:
+  - {provider: a, model: b}  # first
+  # second
+  - provider: c
+    model: d
 """
     assert (
         formatted(text)
@@ -149,6 +154,10 @@ providers:
   zulu: {api_kind: scripted}  # the last
 # nobody
 models: {}  # none yet
+chain:
+  - {model: b, provider: a}  # first
+  # second
+  - {model: d, provider: c}
 """
     )
 
