@@ -1,4 +1,4 @@
-"""Plain data as canonical YAML: sections and long things in blocks, short things on one line."""
+"""Plain data as canonical YAML: sections, long things and lists of records in blocks, the rest on a line."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ class _Writer:
             return True
         if len(inline) > WIDTH or self._comments.is_below(at):
             return False
-        return isinstance(value, list) or len(at) > 2 or (len(at) == 2 and _is_flat(value))
+        if isinstance(value, list):
+            return len(value) == 1 or not all(isinstance(each, dict) for each in value)
+        return len(at) > 2 or (len(at) == 2 and _is_flat(value))
 
     def flow(self, value: Plain, at: At) -> str:
         """Write a value on one line."""
