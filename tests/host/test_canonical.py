@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from typing import Any
 
 import lupa.lua54
@@ -106,7 +105,7 @@ def test_comments_anywhere_are_kept_and_kept_again(text: str, seed: int) -> None
     commented = "".join(_commented(text.splitlines(), random.Random(seed)))  # noqa: S311 - no secret
     document = parse_yaml(commented, "a file")
     comments = comments_of(commented, document)
-    assert len(comments.texts()) == len(re.findall(r"(?m)(?:^|\s)#", commented))
+    assert len(comments.texts()) == sum("#" in line for line in commented.splitlines())
     once = canonical(document.data, "yaml", comments)
     again = parse_yaml(once, "a file")
     assert again.data == document.data
@@ -118,7 +117,7 @@ def _commented(lines: list[str], rng: random.Random) -> Any:
     for number, line in enumerate(lines):
         if rng.random() < 0.2:
             yield f"{' ' * rng.randint(0, 6)}# told {number}\n"
-        yield f"{line}  # told {number} behind\n" if rng.random() < 0.2 and " #" not in line else f"{line}\n"
+        yield f"{line}  # told {number} behind\n" if rng.random() < 0.2 and "#" not in line else f"{line}\n"
     yield "# told last\n" if rng.random() < 0.5 else ""
 
 

@@ -258,7 +258,7 @@ def test_what_is_the_same_differs_in_nothing(capsys: pytest.CaptureFixture[str])
 @pytest.mark.usefixtures("config")
 def test_contracts_of_ones_own_are_decided_on_in_their_order(capsys: pytest.CaptureFixture[str]) -> None:
     Path("c.jsonl").write_text(
-        '"a prompt"\n\n{"requirements": {"tier": "partner"}, "profile": "no matter"}\n'
+        '{"prompt": "x", "profile": "no", "policy_ir": ["no"]}\n\n{"requirements": {"tier": "partner"}}\n'
     )
     told = Told(capsys, "diff", "policy.yaml#base", "policy.yaml#child", "--contracts", "c.jsonl", "--json")
     (base,) = told.data[0]["compared"]
