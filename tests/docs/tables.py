@@ -184,12 +184,8 @@ def _setting_rows(under: str, settings: Iterable[Setting]) -> Iterator[tuple[str
 
 def runtime_table() -> str:
     """Give the runtimes that every case is replayed on."""
-    names = _told((runtime.name for runtime in RUNTIMES), meanings.RUNTIMES)
-    slow = {runtime.name for runtime in RUNTIMES if runtime.is_slow}
-    return _table(
-        ("runtime", "what it is", "random cases"),
-        ((f"`{name}`", meanings.RUNTIMES[name], "a share" if name in slow else "all") for name in names),
-    )
+    rows = ((f"`{each.name}`", each.what, "a share" if each.is_slow else "all") for each in RUNTIMES)
+    return _table(("runtime", "what it is", "random cases"), rows)
 
 
 def gate_list() -> str:
