@@ -9,14 +9,48 @@ from typing import TYPE_CHECKING
 
 from llm_policy_host.errors import ConfigError, HostError
 
-from . import bench, commit, demo, diff, doctor, hash_, implies, rank, run, serve, validators, verify_decision
+from . import (
+    bench,
+    commit,
+    demo,
+    diff,
+    doctor,
+    hash_,
+    implies,
+    init,
+    new_policy,
+    rank,
+    run,
+    serve,
+    test_,
+    validators,
+    verify_decision,
+    why,
+)
 from .output import FAILED, OK, REFUSED, USAGE, print_json
 from .subjects import RefusedTermError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = (demo, serve, run, rank, hash_, diff, implies, commit, verify_decision, validators, doctor, bench)
+COMMANDS = (
+    demo,
+    init,
+    new_policy,
+    serve,
+    run,
+    rank,
+    why,
+    test_,
+    hash_,
+    diff,
+    implies,
+    commit,
+    verify_decision,
+    validators,
+    doctor,
+    bench,
+)
 """Each a module with `add(commands)`, which sets `do(arguments) -> exit code` on its parser."""
 
 _EPILOG = "exit codes: 0 ok, 1 failed, 2 usage, 3 waiting for a person, 4 refused by policy or budget"
