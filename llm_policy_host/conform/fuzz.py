@@ -93,7 +93,7 @@ def _pair(row: Mapping[str, str]) -> dict[str, str]:
 def smallest(find: Find, players: Sequence[Player]) -> Find:
     """Cut a find down to the smallest case on which the same two still differ in the same way."""
     two = [player for player in players if player.name in find.answers]
-    way = _way(tuple(find.answers[player.name] for player in two))
+    way = _way([find.answers[player.name] for player in two])
 
     def keep(cuts: Sequence[Data]) -> list[bool]:
         answers = zip(*(ask(player, cuts) for player in two), strict=True)
@@ -103,9 +103,14 @@ def smallest(find: Find, players: Sequence[Player]) -> Find:
     return Find(case, {player.name: ask(player, [case])[0] for player in two})
 
 
-def _way(answers: tuple[str, ...]) -> tuple[bool, ...]:
-    """Say whether answers differ, and which of them were raised."""
-    return (len(set(answers)) > 1, *(answer == _RAISED for answer in answers))
+def _way(answers: Sequence[str]) -> tuple[object, ...]:
+    """Say whether answers differ, and what each is: else a cut would lead from a find to another."""
+    return (len(set(answers)) > 1, *map(_what, answers))
+
+
+def _what(answer: str) -> str:
+    is_refusal = answer.startswith(('{"refusal"', '{"refused"'))
+    return "raised" if answer == _RAISED else "refused" if is_refusal else "decided"
 
 
 def _named(case: Data, find: Find) -> Data:

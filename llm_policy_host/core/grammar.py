@@ -58,6 +58,10 @@ class Grammar:
     tiers: Sequence[str]
     params: Sequence[str]
 
+    def vocabulary(self) -> tuple[Sequence[str], ...]:
+        """Give the names that terms may hold, whose order says nothing."""
+        return self.numbers, self.booleans, self.params
+
     def argument_sorts(self, op: str, given: int) -> list[str]:
         """Name the sort of each of the given arguments of an operation that takes so many."""
         row = self.rows[op]
