@@ -122,5 +122,8 @@ class Engine(Protocol):
     def rank(self, contract: Plain, inputs: Inputs) -> Plain:
         """Plan without any effect: `{ordered, error, rejected, refusal}`."""
 
+    def explain(self, contract: Plain, inputs: Inputs) -> Plain:
+        """Say why a plan is as it is: `{ordered, rejected, policy}`, or `{error, refusal}`; no effect."""
+
     def status(self, now_ms: int) -> Plain:
         """Give the health of every provider."""

@@ -129,6 +129,14 @@ class Host:
         """Say who would serve a contract, without any effect and without spending anything."""
         return Driver(self.engine, {}, self._auth, self.clock, self._around).rank(contract)
 
+    def explain(self, contract: Contract) -> Plain:
+        """Say why a contract's plan is as it is: `{ordered, rejected, policy}`, or `{error, refusal}`."""
+        return Driver(self.engine, {}, self._auth, self.clock, self._around).explain(contract)
+
+    def gathered(self) -> Mapping[str, Any]:
+        """Give what this host knows now beside its config: who is disabled, offers, observations, credits."""
+        return self._around.gather()
+
     def status(self) -> Plain:
         """Give the health of every provider."""
         return self.engine.status(self.clock.now_ms())

@@ -19,11 +19,15 @@ from . import (
     fmt,
     hash_,
     implies,
+    init,
+    new_policy,
     rank,
     run,
     serve,
+    test_,
     validators,
     verify_decision,
+    why,
 )
 from .output import FAILED, OK, REFUSED, USAGE, print_json
 from .subjects import RefusedTermError
@@ -33,9 +37,13 @@ if TYPE_CHECKING:
 
 COMMANDS = (
     demo,
+    init,
+    new_policy,
     serve,
     run,
     rank,
+    why,
+    test_,
     hash_,
     explain,
     fmt,

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from llm_policy_host.wiring import Host
 
-from .contracts import add_options, contract
+from .bodies import add_body, asked_contract
+from .contracts import add_options
 from .output import add_json, exit_code, plain, print_json, ranking_lines, refusal_text, warn
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ def add(commands: Commands) -> None:
     """Add the subcommand."""
     parser = commands.add_parser("rank", help="say who would serve a contract, in order, and who not and why")
     parser.add_argument("config", metavar="CONFIG", help="a config, YAML or Lua")
+    add_body(parser)
     add_options(parser)
     add_json(parser)
     parser.set_defaults(do=do)
@@ -27,7 +29,7 @@ def add(commands: Commands) -> None:
 def do(arguments: argparse.Namespace) -> int:
     """Rank."""
     host = Host.from_config(arguments.config)
-    ranking = host.rank(contract(arguments))
+    ranking = host.rank(asked_contract(arguments, host))
     error = ranking.error or (None if ranking.ordered else "no_candidates")
     if arguments.json:
         print_json({"ok": error is None, **plain(ranking), "error": error, "disabled": host.disabled})

@@ -175,6 +175,10 @@ class Driver:
         """Plan a contract without any effect."""
         return read_ranking(self._engine.rank(shape(contract), self._inputs(self._seed(contract))))
 
+    def explain(self, contract: Contract) -> Plain:
+        """Say why a contract's plan is as it is: `{ordered, rejected, policy}`, or `{error, refusal}`."""
+        return self._engine.explain(shape(contract), self._inputs(self._seed(contract)))
+
     # Steps ------------------------------------------------------------------------------------
 
     def _open(self, contract: Contract) -> _Run:

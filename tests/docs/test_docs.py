@@ -22,7 +22,7 @@ EVERY_PAGE = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 # What each language's blocks may say; a block that says nothing is data, or stands in the list below.
 WORDS = {
     "sh": ("run", "exit"),
-    "python": ("run", "exit"),
+    "python": ("run", "exit", "file"),
     "lua": ("run", "file"),
     "yaml": ("file", "refused"),
     "json": ("file",),
