@@ -4,5 +4,6 @@ max_line_length = 120
 unused_args = false
 files["genvm"] = { std = "lua53" }
 files["tests/genvm"] = { std = "lua53" }
+files["llm_policy_host/conform/lua"] = { std = "lua51+lua53" }
 files["tests/lua"] = { std = "lua51+lua53" }
 files["lua/llm_policy.lua"] = { read_globals = { "host" } }

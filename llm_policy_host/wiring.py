@@ -189,6 +189,10 @@ class Host:
         flow = self.language.identify_flow(contract.flow_ir, self.schema)
         return FlowRun(flow, contract, rim.driver.run, self.clock, self.clock.now_ms() + bound_ms)
 
+    def gathered(self) -> Mapping[str, Any]:
+        """Give what this host knows now beside its config: who is disabled, offers, observations, credits."""
+        return self._around.gather()
+
     def status(self) -> Plain:
         """Give the health of every provider."""
         return self.engine.status(self.clock.now_ms())

@@ -3,7 +3,7 @@
 -- `new` makes an engine of one's own. The other functions are a thin facade over one default engine
 -- and the global table `host`, for embedders of the older API; nothing else here knows of `host`.
 
-require("llm_policy.base.platform")
+require("llm_policy.base.platform").demand()
 
 local dsl = require("llm_policy.language.dsl")
 local engines = require("llm_policy.engine.engine")

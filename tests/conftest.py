@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.runtimes import RUNTIMES
@@ -15,7 +17,13 @@ MARKERS = (
 )
 
 
+# Where .ci/run puts what npm installs, outside of the checkout.
+NODE_MODULES = Path.home() / ".cache" / "llm-policy-ci" / "node_modules"
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    searched = [os.environ.get("NODE_PATH", ""), str(NODE_MODULES)]
+    os.environ["NODE_PATH"] = os.pathsep.join(filter(None, searched))
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llm_policy_host.config.policy_files import read_policy_file
 from llm_policy_host.errors import UsageError
 from llm_policy_host.values import Contract
 
@@ -19,7 +20,9 @@ _CONTRACT_KEYS = frozenset(field.name for field in dataclasses.fields(Contract))
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Give a subcommand the options that describe a contract."""
     parser.add_argument("-p", "--profile", metavar="NAME", help="the profile that decides")
-    parser.add_argument("--policy", metavar="FILE", help="a policy term as JSON, in place of a profile")
+    parser.add_argument(
+        "--policy", metavar="FILE", help="a policy, a term as JSON or in Lua, in place of a profile"
+    )
     parser.add_argument(
         "--param", action="append", default=[], metavar="NAME=VALUE", help="a sampling parameter"
     )
@@ -44,7 +47,7 @@ def contract(arguments: argparse.Namespace, prompt: str | None = None) -> Contra
     return Contract(
         messages=[] if prompt is None else [{"role": "user", "content": prompt}],
         profile=arguments.profile,
-        policy_ir=None if arguments.policy is None else _read_term(Path(arguments.policy)),
+        policy_ir=None if arguments.policy is None else read_policy_file(Path(arguments.policy)),
         requirements=requirements,
         params=dict(_param(text) for text in arguments.param),
         seed=arguments.seed,
@@ -85,12 +88,3 @@ def _param(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
-
-
-def _read_term(path: Path) -> Any:  # noqa: ANN401 - a term as written
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"the policy `{path}` cannot be read: {reason(error)}") from None
-    except ValueError as error:
-        raise UsageError(f"the policy `{path}` is no JSON: {error}") from None

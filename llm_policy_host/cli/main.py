@@ -14,29 +14,46 @@ from . import (
     check,
     commit,
     demo,
+    diff,
     doctor,
+    explain,
+    fmt,
     hash_,
+    implies,
     import_,
+    init,
+    new_policy,
     prices,
     providers,
     rank,
     run,
     serve,
+    test_,
     validators,
     verify_decision,
+    why,
 )
-from .output import FAILED, OK, USAGE, print_json
+from .output import FAILED, OK, REFUSED, USAGE, print_json
+from .subjects import RefusedTermError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COMMANDS = (
     demo,
+    init,
+    new_policy,
     serve,
     check,
     run,
     rank,
+    why,
+    test_,
     hash_,
+    explain,
+    fmt,
+    diff,
+    implies,
     import_,
     commit,
     verify_decision,
@@ -70,6 +87,9 @@ def main(given: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except ConfigError as error:
         return _complain_of_config(error, as_json=arguments.json)
+    except RefusedTermError as error:
+        _complain(str(error), as_json=arguments.json)
+        return REFUSED
     except HostError as error:
         return _complain(str(error), as_json=arguments.json)
     except KeyboardInterrupt:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from llm_policy_host.wiring import Host
 
-from .contracts import add_options, contract
+from .bodies import add_body, asked_contract
+from .contracts import add_options
 from .output import add_json, exit_code, plain, print_json, ranking_lines, refusal_text, warn
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def add(commands: Commands) -> None:
     """Add the subcommand."""
     parser = commands.add_parser("rank", help="say who would serve a contract, in order, and who not and why")
     parser.add_argument("config", metavar="CONFIG", help="a config, YAML or Lua")
+    add_body(parser)
     add_options(parser)
     add_json(parser)
     parser.set_defaults(do=do)
@@ -30,7 +32,7 @@ def do(arguments: argparse.Namespace) -> int:
     host = Host.from_config(arguments.config)
     if host.market.sources:
         asyncio.run(_look_around(host))
-    ranking = host.rank(contract(arguments))
+    ranking = host.rank(asked_contract(arguments, host))
     error = ranking.error or (None if ranking.ordered else "no_candidates")
     if arguments.json:
         print_json({"ok": error is None, **plain(ranking), "error": error, "disabled": host.disabled})

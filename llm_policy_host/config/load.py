@@ -12,6 +12,7 @@ from llm_policy_host.errors import Problem
 from .auths import read_auths
 from .document import Document, Place
 from .lua_file import parse_lua
+from .policy_files import with_terms
 from .settings import HOST_KEYS, Settings, read_settings
 from .sources import check_sources
 from .yaml_file import parse_yaml
@@ -41,7 +42,7 @@ class Config:
 
 def load_config(path: Path) -> Config:
     """Read a YAML or Lua file; mistakes are noted in its document, not raised."""
-    return read_config(_read_document(path), path.parent)
+    return read_config(read_document(path), path.parent)
 
 
 def read_config(document: Document, directory: Path) -> Config:
@@ -53,6 +54,8 @@ def read_config(document: Document, directory: Path) -> Config:
     settings = read_settings(document, available_runtimes())
     check_sources(document, settings.sources)
     core = {key: value for key, value in document.data.items() if key not in HOST_KEYS}
+    if isinstance(core.get("profiles"), dict):
+        core["profiles"] = with_terms(document, core["profiles"], directory)
     return Config(document, directory, core, settings, read_auths(document))
 
 
@@ -61,7 +64,8 @@ def config_from_data(data: Mapping[str, Any], directory: Path | None = None) -> 
     return read_config(Document("<config>", dict(data), Place((1, 1))), directory or Path())
 
 
-def _read_document(path: Path) -> Document:
+def read_document(path: Path) -> Document:
+    """Read a YAML or Lua file as a document; mistakes are noted in it."""
     name = str(path)
     try:
         with path.open("rb") as file:

@@ -352,20 +352,21 @@ def _read_part(
         document.report((*at, key), f"must be {setting.accepts}")
     elif setting.parts and setting.is_each:
         good[key] = {
-            name: _read_parts(document, (*at, key, name), setting, part) for name, part in value.items()
+            name: read_parts(document, (*at, key, name), setting.parts, part) for name, part in value.items()
         }
     elif setting.parts:
-        good[key] = _read_parts(document, (*at, key), setting, value)
+        good[key] = read_parts(document, (*at, key), setting.parts, value)
     else:
         good[key] = value
 
 
-def _read_parts(document: Document, at: At, setting: Setting, value: Any) -> dict[str, Any]:  # noqa: ANN401
+def read_parts(document: Document, at: At, parts: Iterable[Setting], value: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Check a record by the rows of its keys, noting mistakes in the document; give what is good of it."""
     good: dict[str, Any] = {}
     if not isinstance(value, dict):
         document.report(at, "must be a record")
         return good
-    known = {part.key: part for part in setting.parts}
+    known = {part.key: part for part in parts}
     for item in value.items():
         _read_part(document, at, known, item, good)
     return good

@@ -47,6 +47,12 @@ end
 return require("llm_policy.language.encoding").value(term)
 """
 
+_TRUTHS = b"""
+local engine, contract, inputs = ...
+local counted = require("llm_policy.engine.truths").counted(engine, contract, inputs)
+return require("llm_policy.language.encoding").value(counted)
+"""
+
 _DUMP = b"""
 local engine = ...
 return require("llm_policy.language.encoding").value(engine:dump_state())
@@ -86,6 +92,11 @@ class LuaEngine:
     def raw(self) -> tuple[Any, Any]:
         """Give the boundary's `start` and `succeed` as they are: for measurements only."""
         return self._start, self._succeed
+
+    @property
+    def inner(self) -> tuple[Vm, object]:
+        """Give the runtime and the engine's own table: for other modules of the core."""
+        return self._vm, self._engine
 
     def start(self, contract: Plain, inputs: Inputs) -> Step:
         """Plan, and take the first step."""
@@ -164,6 +175,11 @@ class LuaEngine:
         """
         term = self._vm.call(self._vm.load(_PROFILE_TERM), self._engine, name.encode(), is_bare)
         return None if term is None else read_text(term)
+
+    def truths(self, contract: Plain, inputs: Inputs) -> Plain:
+        """Count for whom each predicate of a policy holds: `{nodes, policy_id}`, or `{error, refusal}`."""
+        vm = self._vm
+        return read_text(vm.call(vm.load(_TRUTHS), self._engine, vm.to_lua(contract), self._given(inputs)))
 
     def dump_state(self) -> Plain:
         """Give the health, prices and credits that the engine has learned, as plain data."""

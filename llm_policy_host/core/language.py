@@ -47,6 +47,29 @@ return face.flow.encode(flow), face.flow.fingerprint(flow), face.flow.identity(f
   text(face.flow.normalize(flow)), text(nodes)
 """
 
+_DESCRIBE = b"local face, term = ... return face.ir.term.describe(term)"
+
+_OUTLINE = b"""
+local face, term = ...
+return require("llm_policy.language.encoding").value(face.ir.term.outline(term))
+"""
+
+_SIGNATURE = b"""
+local face = ...
+local out, operations = {}, face.ir.sig.operations
+for i = 1, #operations do
+  local labels, terms = {}, {}
+  for j = 1, #operations[i].args do
+    labels[j], terms[j] = operations[i].args[j].label, operations[i].args[j].is_term
+  end
+  out[operations[i].op] = {
+    sort = operations[i].sort, labels = labels, terms = terms, is_variadic = operations[i].is_variadic,
+    is_commutative = operations[i].law ~= nil and operations[i].law.kind == "ac",
+  }
+end
+return out
+"""
+
 _VOCABULARY = b"""
 local face, schema = ...
 local vocabularies = require("llm_policy.language.vocabulary")
@@ -100,6 +123,30 @@ class Vocabulary:
 
 
 @dataclass(frozen=True, slots=True)
+class Chapter:
+    """What a policy says by one verb, in plain words."""
+
+    verb: str
+    title: str
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A row of the signature: its arguments' labels, and which of them are terms."""
+
+    sort: str
+    labels: Sequence[str]
+    terms: Sequence[bool]
+    is_variadic: bool
+    is_commutative: bool
+
+    def is_term(self, position: int) -> bool:
+        """Whether the argument at a position, from 1, is a term."""
+        return bool(self.terms) and self.terms[0 if self.is_variadic else position - 1]
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """Why a term was not admitted (spec 1.2)."""
 
@@ -148,6 +195,24 @@ class Language:
         fingerprint, identity, term, nodes = rest
         list_ = tuple(FlowNode(**node) for node in _data(nodes))
         return IdentifiedFlow(decode(first), decode(fingerprint), decode(identity), _data(term), list_)
+
+    def describe(self, term: Plain) -> str:
+        """Tell an admitted term in plain words."""
+        vm = self._vm
+        return decode(vm.call(vm.load(_DESCRIBE), vm.face, vm.to_lua(term)))
+
+    def outline(self, policy: Plain) -> list[Chapter]:
+        """Tell an admitted Policy by its verbs."""
+        text = self._vm.call(self._vm.load(_OUTLINE), self._vm.face, self._vm.to_lua(policy))
+        return [Chapter(**chapter) for chapter in _data(text)]
+
+    def signature(self) -> dict[str, Operation]:
+        """Give the operations by name."""
+        rows = self._vm.from_lua(self._vm.call(self._vm.load(_SIGNATURE), self._vm.face))
+        return {
+            op: Operation(**{**row, "labels": [*row["labels"]], "terms": [*row["terms"]]})
+            for op, row in rows.items()
+        }
 
     def vocabulary(self, schema: Mapping[str, Any]) -> Vocabulary:
         """Say what policies may name under a schema."""

@@ -43,6 +43,8 @@ local term = {
   end,
   --- An admitted term in plain words.
   describe = explain.describe,
+  --- An admitted Policy by its verbs, in plain words: a list of {verb, title, lines}.
+  outline = explain.outline,
 }
 
 local function leave_as_integers(request)

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NPM = Path.home() / ".cache" / "llm-policy-ci" / "node_modules" / ".bin"
 
 PYTHON = ("llm_policy_host", "example_host", "genvm", "tests")
+LUA = ("lua", "genvm", "llm_policy_host/conform/lua", "tests/lua", "tests/genvm")
 PYTHON_TOOLS = {
     "ruff": ("ruff", "check", "--no-cache", *PYTHON),
     "ruff format": ("ruff", "format", "--no-cache", "--check", *PYTHON),
@@ -22,8 +23,8 @@ PYTHON_TOOLS = {
     "codespell": ("codespell", "README.md", "docs", "lua", "llm_policy_host", "example_host", "genvm"),
 }
 LUA_TOOLS = {
-    "luacheck": ("luacheck", "--no-color", "-q", "lua", "genvm", "tests/lua", "tests/genvm"),
-    "stylua": ("stylua", "--check", "lua", "genvm", "tests/lua", "tests/genvm"),
+    "luacheck": ("luacheck", "--no-color", "-q", *LUA),
+    "stylua": ("stylua", "--check", *LUA),
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 from tests import oracle
 from tests.differential.cases import case_files, expected_text, lines, read, shows
 from tests.runtimes import RUNTIMES, Runtime, available
+from tests.runtimes.results import recorded
 
 
 @cache
@@ -43,6 +44,20 @@ def test_every_case_shows_on_the_core_what_it_expects(runtime: Runtime) -> None:
         if not shows(seen, case["expect"]):
             wrong[name] = {"seen": seen, "expected": case["expect"]}
     assert wrong == {}
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES, ids=lambda runtime: runtime.name)
+def test_the_table_of_the_documentation_says_what_a_runtime_shows(runtime: Runtime) -> None:
+    if reason := runtime.available():
+        pytest.skip(reason)
+    files = case_files()
+    wrong = [name for name, case in files.items() if not shows(read(answers(runtime)[name]), case["expect"])]
+    assert recorded()[runtime.name] == {"differing": wrong}, "python -m tests.runtimes.results"
+
+
+def test_the_table_of_the_documentation_has_every_runtime() -> None:
+    assert list(recorded()) == [runtime.name for runtime in RUNTIMES]
+    assert None not in recorded().values()
 
 
 def test_all_runtimes_show_the_same() -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests.differential.cases import expected_text, lines
-from tests.differential.runs import random_runs
 from tests.oracle import observe_case
+from tests.property.generator import random_runs
 from tests.property.strategies import KINDS, random_cases
 from tests.runtimes import RUNTIMES, Runtime
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.differential.cases import lines, read
-from tests.differential.runs import random_runs
 from tests.differential.world import CONFIG, EVENTS, INPUTS, METRICS
+from tests.property.generator import random_runs
 from tests.runtimes import RUNTIMES, Runtime, available
 
 SEED = 20261121

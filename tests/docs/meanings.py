@@ -87,7 +87,7 @@ PROFILE = {
     "chain": "`[{provider, model}]` of the selector `chain`; a contract's own goes before it",
     "mutate": "`identity`, a list (one after the other), a record, or an Xform term",
     "retry_policy": "a name under `retry_policies`, or a FailPlan term",
-    "policy_ir": "a whole policy as a term, in place of all the others",
+    "policy_ir": "a whole policy as a term, in place of all the others; or the `.lua` or `.json` file of one",
 }
 
 FILTER = {
@@ -126,20 +126,4 @@ ACTION = {
     "attempts": "further calls of `retry_same` (default 1)",
     "backoff_ms": "the wait before each of them: a number, or a list whose last entry repeats",
     "open_breaker_ms": "opens the breaker at once, for exactly that long",
-}
-
-RUNTIMES = {
-    "lupa-lua51": "PUC Lua in Python",
-    "lupa-lua52": "PUC Lua in Python",
-    "lupa-lua53": "PUC Lua in Python; GenVM embeds the same",
-    "lupa-lua54": "PUC Lua in Python",
-    "lupa-lua55": "PUC Lua in Python",
-    "lupa-luajit20": "LuaJIT in Python",
-    "lupa-luajit21": "LuaJIT in Python: what the host decides on by default",
-    "lua5.1": "Debian's",
-    "lua5.3": "Debian's",
-    "lua5.4": "Debian's",
-    "luajit": "Debian's",
-    "luerl": "Debian's, Lua in Erlang: what an Elixir host embeds",
-    "wasmoon": "Lua 5.4 in WebAssembly: what a browser embeds",
 }

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import lupa.lua54
 
+from llm_policy_host.cases import rows as case_rows
 from llm_policy_host.cli.main import parser
 from llm_policy_host.config.settings import HOST_KEYS, SETTINGS
+from llm_policy_host.conform.cases import case_files, group_of
 from tests.runtimes import RUNTIMES
+from tests.runtimes.results import recorded
 
 from . import meanings
 
@@ -169,6 +172,12 @@ def _default(value: bool | float | None) -> str:  # noqa: FBT001 - a value of Lu
     return str(value).lower() if isinstance(value, bool) else f"{value:g}"
 
 
+def case_table(name: str) -> str:
+    """Give the keys of one part of a file of cases."""
+    rows: Sequence[Setting] = getattr(case_rows, name)
+    return _table(("key", "takes", "meaning"), ((f"`{row.key}`", row.accepts, row.about) for row in rows))
+
+
 def setting_table() -> str:
     """Give the host's settings."""
     return _table(("key", "takes", "meaning"), _setting_rows("host", SETTINGS))
@@ -188,14 +197,32 @@ def auth_table(settings: Sequence[Setting]) -> str:
     return _table(("key", "takes", "meaning"), rows)
 
 
+# Areas of cases, and the groups of each.
+AREAS = {
+    "language": ("admission", "encoding", "identity", "json", "normal_form", "randomness"),
+    "meaning": ("failplans", "policies", "predicates", "scorers", "selectors", "xforms"),
+    "engine": ("configs", "profiles", "runs", "runs_by_kind"),
+    "flows": ("flows",),
+}
+
+
 def runtime_table() -> str:
-    """Give the runtimes that every case is replayed on."""
-    names = _told((runtime.name for runtime in RUNTIMES), meanings.RUNTIMES)
-    slow = {runtime.name for runtime in RUNTIMES if runtime.is_slow}
-    return _table(
-        ("runtime", "what it is", "random cases"),
-        ((f"`{name}`", meanings.RUNTIMES[name], "a share" if name in slow else "all") for name in names),
-    )
+    """Give the runtimes with what they show on the cases of each area."""
+    groups = [group_of(name) for name in case_files()]
+    _told(groups, {group: "" for part in AREAS.values() for group in part})
+    counts = [sum(groups.count(group) for group in part) for part in AREAS.values()]
+    head = (f"{area} ({count})" for area, count in zip(AREAS, counts, strict=True))
+    rows = ((f"`{each.name}`", each.what, *_shown_by(recorded()[each.name])) for each in RUNTIMES)
+    return _table(("runtime", "what it is", *head, "what differs"), rows)
+
+
+def _shown_by(row: Mapping[str, Any]) -> Sequence[str]:
+    """Give the cells of a runtime: what it shows of each area, and what differs or why it is refused."""
+    if "refused" in row:
+        return (*("-" for _ in AREAS), f"refused: {row['refused']}")
+    names = row["differing"]
+    wrong = ([name for name in names if group_of(name) in part] for part in AREAS.values())
+    return (*(f"all but {len(each)}" if each else "all" for each in wrong), ", ".join(names) or "nothing")
 
 
 def gate_list() -> str:

@@ -9,65 +9,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from llm_policy_host.conform.case_file import written
+from llm_policy_host.conform.cases import shows
 
 from .cases import observe_case
 
-if TYPE_CHECKING:
-    from .transport import Data
-
-COLUMNS = 100
-
-
-def shows(seen: Data, expected: Data) -> bool:
-    """Tell whether an observation shows all that is expected; records may show more."""
-    if isinstance(expected, dict) and isinstance(seen, dict):
-        return all(key in seen and shows(seen[key], each) for key, each in expected.items())
-    if isinstance(expected, list) and isinstance(seen, list):
-        return len(seen) == len(expected) and all(map(shows, seen, expected))
-    if seen in ([], {}) and expected in ([], {}):
-        return True
-    return isinstance(seen, bool) is isinstance(expected, bool) and bool(seen == expected)
-
-
-def written(case: Data) -> str:
-    """Write a case as the files have it: what fits in a line stands in one."""
-    return _lines(_tidy(case), "") + "\n"
-
-
-def _tidy(value: Data) -> Data:
-    """Write integral doubles without a fraction, as every JSON reader of ours reads them."""
-    if isinstance(value, list):
-        return [_tidy(each) for each in value]
-    if isinstance(value, dict):
-        return {key: _tidy(each) for key, each in value.items()}
-    is_integral = isinstance(value, float) and abs(value) <= 2.0**53 and value == int(value)
-    return int(value) if is_integral else value
-
-
-def _lines(value: Data, margin: str) -> str:
-    line = json.dumps(value, ensure_ascii=False)
-    if len(margin) + len(line) <= COLUMNS or not value or not isinstance(value, list | dict):
-        return line
-    deeper = margin + "  "
-    if isinstance(value, dict):
-        parts = [f"{json.dumps(key)}: {_lines(each, deeper)}" for key, each in value.items()]
-        return "{\n" + ",\n".join(deeper + part for part in parts) + f"\n{margin}}}"
-    return "[\n" + ",\n".join(deeper + part for part in _packed(value, deeper)) + f"\n{margin}]"
-
-
-def _packed(entries: list[Data], margin: str) -> list[str]:
-    """Put short scalars and ops without arguments of a long list side by side."""
-    parts: list[str] = []
-    for each in entries:
-        part = _lines(each, margin)
-        is_small = not isinstance(each, list | dict) or len(each) == 1
-        joined = f"{parts[-1]}, {part}" if parts else ""
-        if parts and is_small and "\n" not in joined and len(margin) + len(joined) <= COLUMNS:
-            parts[-1] = joined
-        else:
-            parts.append(part)
-    return parts
+__all__ = ["fill", "shows", "written"]
 
 
 def fill(path: Path, *, force: bool) -> bool:

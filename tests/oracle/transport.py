@@ -7,22 +7,11 @@ itself) and `function` (a host function).
 from __future__ import annotations
 
 import math
-from enum import Enum
-from typing import Any, TypeAlias
 
-# Plain data: what a Lua table, string, number or boolean is in Python.
-Data: TypeAlias = Any
+from llm_policy_host.conform.escapes import CYCLE, FUNCTION, HOLE, Data, Sentinel, encode
 
+__all__ = ["CYCLE", "FUNCTION", "HOLE", "Data", "Sentinel", "decode", "encode"]
 
-class Sentinel(Enum):
-    """A value that plain JSON has no word for."""
-
-    HOLE = "hole"
-    CYCLE = "cycle"
-    FUNCTION = "function"
-
-
-HOLE, CYCLE, FUNCTION = Sentinel.HOLE, Sentinel.CYCLE, Sentinel.FUNCTION
 _WORDS: dict[str, Data] = {
     "nan": math.nan,
     "inf": math.inf,
@@ -35,21 +24,6 @@ _WORDS: dict[str, Data] = {
 def decode(value: Data) -> Data:
     """Read the escapes of a value; a hole at a list's end or in a record is no entry at all."""
     return _link(root := _decode(value), root)
-
-
-def encode(value: Data) -> Data:
-    """Write a value so that strict JSON can carry it; `decode` reads it back."""
-    if isinstance(value, list):
-        return [encode(each) for each in value]
-    if isinstance(value, dict):
-        return {key: encode(each) for key, each in value.items()}
-    if value is None or isinstance(value, Sentinel):
-        return {"$": (value or HOLE).value}
-    if isinstance(value, float) and value == 0 and math.copysign(1, value) < 0:
-        return {"$": "-0"}
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"$": "nan" if math.isnan(value) else str(value)}
-    return value
 
 
 def _decode(value: Data) -> Data:

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from llm_policy_host.conform.runtime import JUDGE, lua_path
+from llm_policy_host.core.sources import core_directory
 from tests.oracle import observe_case, text
 from tests.property.strategies import cases, terms
-from tests.runtimes.runtime import LUA_PATH
 
 if TYPE_CHECKING:
     import random
@@ -29,7 +30,7 @@ AC = {"and", "or", "add"}
 def judge() -> Callable[[bytes], bytes]:
     """Load the judge in this process; every test of this file asks it."""
     lua = lupa.lua54.LuaRuntime(unpack_returned_tuples=True, encoding=None)
-    lua.execute(b"package.path = ...", LUA_PATH.encode())
+    lua.execute(b"package.path = ...", lua_path([core_directory(), JUDGE]).encode())
     answer: Callable[[bytes], bytes] = lua.execute(b'local judge = require("judge") return judge')
     return answer
 

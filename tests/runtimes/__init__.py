@@ -1,5 +1,6 @@
 """Every Lua the core must agree with itself on, behind one interface."""
 
-from .runtime import RUNTIMES, Runtime, RuntimeFailedError, available, replay_everywhere
+from llm_policy_host.conform.runtime import Runtime, RuntimeFailedError
+from llm_policy_host.conform.runtimes import RUNTIMES, available, replay_everywhere
 
 __all__ = ["RUNTIMES", "Runtime", "RuntimeFailedError", "available", "replay_everywhere"]

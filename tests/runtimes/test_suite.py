@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.runtimes import RUNTIMES, Runtime
-from tests.runtimes.runtime import ROOT
 
-LUA = ROOT / "tests" / "lua"
+LUA = Path(__file__).resolve().parents[1] / "lua"
 # What stands in tests/lua and is no suite.
-TOOLS = ("judge", "replay", "suite")
+TOOLS = ("suite",)
+# What a runtime cannot be asked: the facade reads the global `host`, and a script of Redis sets no global.
+UNASKED = {"redis": {"engine.face"}}
 
 
 def suites() -> list[str]:
@@ -25,6 +28,6 @@ def test_there_are_suites() -> None:
 def test_every_claim_of_every_suite_holds(runtime: Runtime) -> None:
     if reason := runtime.available():
         pytest.skip(reason)
-    names = suites()
-    answers = dict(zip(names, runtime.replay(names, "suite"), strict=True))
+    names = [name for name in suites() if name not in UNASKED.get(runtime.name, ())]
+    answers = dict(zip(names, runtime.replay(names, "suite", beside=[LUA]), strict=True))
     assert {name: answer for name, answer in answers.items() if not answer.startswith("ok ")} == {}

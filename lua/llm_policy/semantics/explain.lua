@@ -5,8 +5,9 @@ local decide = require("llm_policy.semantics.decide")
 local encoding = require("llm_policy.language.encoding")
 local fold = require("llm_policy.semantics.fold")
 local numbers = require("llm_policy.base.numbers")
+local tables = require("llm_policy.base.tables")
 
-local concat, type = table.concat, type
+local concat, insert, type = table.concat, table.insert, type
 
 local RELATIONS = { lt = "<", le = "<=", eq = "=", ne = "~=", ge = ">=", gt = ">" }
 
@@ -41,17 +42,52 @@ local function chain_words(args)
   return "exactly, in this order: " .. concat(out, ", ")
 end
 
-local OPTIONAL = { "then_action", "attempts", "backoff_ms", "open_breaker_ms" }
+local ACTION_WORDS = {
+  retry_same = "call the same again",
+  next_candidate = "try the next candidate",
+  next_provider_same_model = "try the next provider of the same model",
+  disable_provider = "disable the provider and try the next candidate",
+  abort = "give up",
+}
 
+-- Keys of an action whose words stand elsewhere in its sentence.
+local TOLD = { action = true, then_action = true, attempts = true, backoff_ms = true }
+local KEY_WORDS = { open_breaker_ms = "the breaker opens for {1} ms" }
+
+local function wait_words(backoff_ms)
+  if type(backoff_ms) ~= "table" then
+    return " after " .. shown(backoff_ms) .. " ms"
+  end
+  local out = {}
+  for i = 1, #backoff_ms do
+    out[i] = shown(backoff_ms[i])
+  end
+  return " after " .. concat(out, ", then ") .. " ms"
+end
+
+--- How often the same candidate is called again, and what then.
+local function retry_words(action)
+  local attempts = action.attempts or 1
+  local out = " " .. shown(attempts) .. (attempts == 1 and " time" or " times")
+  if action.backoff_ms ~= nil then
+    out = out .. wait_words(action.backoff_ms)
+  end
+  return out .. ", then " .. ACTION_WORDS[action.then_action or "next_candidate"]
+end
+
+--- An action as a sentence; whatever key it has is in it.
 local function action_words(action)
-  local out = { action.action }
-  for i = 1, #OPTIONAL do
-    local value = action[OPTIONAL[i]]
-    if value ~= nil then
-      out[#out + 1] = OPTIONAL[i] .. " " .. shown(value)
+  local keys, out = tables.keys(action), { ACTION_WORDS[action.action] }
+  if action.action == "retry_same" then
+    out[1] = out[1] .. retry_words(action)
+  end
+  for i = 1, #keys do
+    local key = keys[i]
+    if not TOLD[key] or action.action ~= "retry_same" and key ~= "action" then
+      out[#out + 1] = KEY_WORDS[key] and words(KEY_WORDS[key])({ action[key] }) or key .. " " .. shown(action[key])
     end
   end
-  return concat(out, ", ")
+  return concat(out, "; ")
 end
 
 local ALGEBRA = {
@@ -101,30 +137,12 @@ local ALGEBRA = {
     return "on any failure: " .. action_words(args[1])
   end,
   override = function(args)
-    return args[1] .. "\n  on " .. args[2] .. ": " .. action_words(args[3])
+    return args[1] .. "\non " .. args[2] .. ": " .. action_words(args[3])
   end,
   where = words("a function of the operator holds"),
   rank_with = words("as a function of the operator orders"),
   mutate_with = words("apply a function of the operator"),
 }
-
-ALGEBRA.policy = function(args)
-  local lines = {
-    "eligible: " .. args[1],
-    "score: " .. args[2],
-    "order: " .. args[3],
-    "request: " .. args[4],
-    "failures:\n  " .. args[5],
-  }
-  return concat(lines, "\n")
-end
-
---- A term in plain words.
----@param term table admitted
----@return string
-local function describe(term)
-  return fold(term, ALGEBRA)
-end
 
 --- The parts of a scorer whose sum is the score, and the predicates that gate them.
 local function parts_of(scorer)
@@ -141,6 +159,79 @@ local function parts_of(scorer)
     parts[i - 1] = scorer[i]
   end
   return parts, gates
+end
+
+local describe
+
+--- The arguments of an operation that joins others; anything else stands alone.
+local function joined_by(op, term)
+  if term[1] ~= op then
+    return { term }
+  end
+  local out = {}
+  for i = 2, #term do
+    out[i - 1] = term[i]
+  end
+  return out
+end
+
+local function each_described(terms)
+  local out = {}
+  for i = 1, #terms do
+    out[i] = describe(terms[i])
+  end
+  return out
+end
+
+local function scorer_lines(scorer)
+  local parts, gates = parts_of(scorer)
+  local lines = each_described(parts)
+  for i = 1, #gates do
+    lines[#lines + 1] = "0 unless " .. describe(gates[i])
+  end
+  return lines
+end
+
+--- A line for each kind of failure, what any other leads to last.
+local function failure_lines(plan)
+  local lines = {}
+  while plan[1] == "override" do
+    insert(lines, 1, plan[3] .. ": " .. action_words(plan[4]))
+    plan = plan[2]
+  end
+  lines[#lines + 1] = (#lines > 0 and "anything else: " or "anything: ") .. action_words(plan[2])
+  return lines
+end
+
+--- A policy by its verbs, in plain words.
+---@param term table a Policy, admitted
+---@return table outline list of {verb, title, lines}
+local function outline(term)
+  return {
+    { verb = "filter", title = "who is eligible", lines = each_described(joined_by("and", term[2])) },
+    { verb = "rank", title = "how good each is", lines = scorer_lines(term[3]) },
+    { verb = "select", title = "in what order", lines = { describe(term[4]) } },
+    { verb = "mutate", title = "how the request changes", lines = each_described(joined_by("seq", term[5])) },
+    { verb = "sequence", title = "what failure leads to", lines = failure_lines(term[6]) },
+  }
+end
+
+ALGEBRA.policy = function(_, term)
+  local parts, out = outline(term), {}
+  for i = 1, #parts do
+    out[#out + 1] = parts[i].title .. ":"
+    for j = 1, #parts[i].lines do
+      out[#out + 1] = "  " .. parts[i].lines[j]
+    end
+  end
+  return concat(out, "\n")
+end
+
+--- A term in plain words.
+---@param term table admitted
+---@return string
+describe = function(term)
+  return fold(term, ALGEBRA)
 end
 
 local function gated(part, gates)
@@ -165,4 +256,4 @@ local function contributions(scorer, vocabulary, view, idx, m)
   return out
 end
 
-return { describe = describe, contributions = contributions, ALGEBRA = ALGEBRA }
+return { describe = describe, outline = outline, contributions = contributions, ALGEBRA = ALGEBRA }

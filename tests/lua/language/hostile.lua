@@ -46,7 +46,7 @@ return function(check)
   check("a fractional key is refused", code_of({ "top", [1.5] = true }) == "not_a_term")
   check("a key 0 is refused", code_of({ [0] = "x", "top" }) == "not_a_term")
 
-  local junk = { true, false, 7, "top", print, {} }
+  local junk = { true, false, 7, "top", next, {} }
   for i = 1, #junk do
     check("junk is no term", code_of(junk[i]) == "not_a_term")
     check("a list of junk is answered", code_of({ junk[i] }) ~= nil)
@@ -65,7 +65,7 @@ return function(check)
   check("nor in parameters", code_of(chain) == "Selector")
   check("nor by the encoding", encode(chain) == 'sigma-pol/v2:(chain [{"model":"m","provider":"p"}])')
 
-  check("a Lua function is no term", code_of({ "where", print }) == "unknown_op")
+  check("a Lua function is no term", code_of({ "where", next }) == "unknown_op")
   local sort, refusal = check_term({ "cmp", "prise_in", "le", 1 })
   check("a path counts argument positions", not sort and refusal.path == "$.cmp[1]")
   check("the nearest name is offered", string.find(refusal.detail, "price_in", 1, true) ~= nil)

@@ -4,6 +4,9 @@
 -- which the oracle's must equal byte for byte. Lua 5.1's dialect, as the core: it runs wherever the
 -- core runs. A case that raises answers `!error: <message>`, which equals no observation.
 
+-- First of all the gate: where it refuses, nothing may be said.
+require("llm_policy")
+
 local encoding = require("llm_policy.language.encoding")
 local json = require("llm_policy.base.json")
 local transport = require("judge.transport")

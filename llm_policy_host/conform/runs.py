@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import TYPE_CHECKING
 
-from tests.oracle.transport import encode
-from tests.property.generator import FAMILIES, PEERS, PROVIDERS, Generator
+from .escapes import encode
+from .generator import Generator
+from .terms import FAMILIES, PEERS, PROVIDERS
+
+if TYPE_CHECKING:
+    from llm_policy_host.core.grammar import Grammar
+
+    from .escapes import Data
 
 FAILURES = (
     *("rate_limit", "timeout", "server_error", "auth_error", "bad_request", "content_filter"),
@@ -19,10 +25,10 @@ WAITS = (0, 1, 100, 60000)
 TIMES = (0, 0.5, 10, 29999, 400000)
 
 
-class Terms(Generator):
+class _Patient(Generator):
     """Terms whose waits are so short that a call's time is not lost beside them."""
 
-    def action(self) -> Any:
+    def action(self) -> Data:
         """Draw an action."""
         action = super().action()
         if action.get("backoff_ms") == 1e22:
@@ -33,17 +39,17 @@ class Terms(Generator):
 class Runs:
     """One source of choices, from which whole cases of runs are drawn."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, grammar: Grammar) -> None:
         """Draw the vocabulary; a custom transform is a function, which no config in JSON holds."""
         self.rng = rng
-        self.terms = Terms(rng)
+        self.terms = _Patient(rng, grammar)
         self.terms.schema.pop("customs", None)
 
     def is_likely(self, percent: int) -> bool:
         """Flip a weighted coin."""
         return self.terms.is_likely(percent)
 
-    def case(self) -> Any:
+    def case(self) -> Data:
         """Draw one to three runs on one engine."""
         config = self.config()
         start = self.rng.choice((0, 1000, 10**12))
@@ -53,9 +59,9 @@ class Runs:
             case["metrics"] = self.metrics()
         return encode(case)
 
-    def config(self) -> Any:
+    def config(self) -> Data:
         """Draw providers, models, a profile and the times of health."""
-        config: dict[str, Any] = {key: self.terms.schema[key] for key in self.terms.schema}
+        config: dict[str, Data] = {key: self.terms.schema[key] for key in self.terms.schema}
         config["providers"] = {name: self.provider(name) for name in PROVIDERS}
         config["models"] = {family: self.model() for family in FAMILIES if self.is_likely(80)}
         config["models"] = config["models"] or {FAMILIES[0]: self.model()}
@@ -70,9 +76,9 @@ class Runs:
             config["policy_envelope"] = self.terms.term("Pred", 2)
         return config
 
-    def provider(self, name: str) -> Any:
+    def provider(self, name: str) -> Data:
         """Draw a provider; one of them is a marketplace."""
-        provider: dict[str, Any] = {"base_url": "http://somewhere"}
+        provider: dict[str, Data] = {"base_url": "http://somewhere"}
         if name == PROVIDERS[-1]:
             provider = {"discovery": "marketplace", "discovery_id": "market"}
         if self.is_likely(60):
@@ -85,11 +91,11 @@ class Runs:
             provider["scope"] = "a"
         return provider
 
-    def model(self) -> Any:
+    def model(self) -> Data:
         """Draw a model with one to four routes."""
         routes = []
         for name in self.rng.choices(PROVIDERS, k=self.rng.randint(1, 4)):
-            route: dict[str, Any] = {"provider": name}
+            route: dict[str, Data] = {"provider": name}
             if self.is_likely(60):
                 route["price_in"], route["price_out"] = self.rng.choice(PRICES), self.rng.choice(PRICES)
             if self.is_likely(40):
@@ -98,27 +104,27 @@ class Runs:
         capabilities = {"context": self.rng.choice((0, 8000, 128000)), "supports_tools": self.is_likely(80)}
         return {"served_by": routes, "capabilities": capabilities}
 
-    def retry_policy(self) -> Any:
+    def retry_policy(self) -> Data:
         """Draw an action for about half of the kinds."""
         return {kind: self.terms.action() for kind in FAILURES[:-1] if self.is_likely(60)}
 
-    def metrics(self) -> Any:
+    def metrics(self) -> Data:
         """Draw prices in both spellings, and credits."""
-        metrics: dict[str, Any] = {"credits": {name: self.rng.choice(PRICES) for name in PROVIDERS}}
+        metrics: dict[str, Data] = {"credits": {name: self.rng.choice(PRICES) for name in PROVIDERS}}
         for name in PROVIDERS:
             family = self.rng.choice(FAMILIES[:3])
             key = self.rng.choice((f"{family}@{name}", f"{name}|{family}"))
             metrics[key] = {"price_in": self.rng.choice(PRICES), "price_out": self.rng.choice(PRICES)}
         return metrics
 
-    def run(self, now_ms: float) -> Any:
+    def run(self, now_ms: float) -> Data:
         """Draw a contract, its inputs and the events of its calls."""
         events = [self.event() for _ in range(self.rng.randint(0, 8))]
         return {"contract": self.contract(), "inputs": self.inputs(now_ms), "events": events}
 
-    def contract(self) -> Any:
+    def contract(self) -> Data:
         """Draw a contract: a profile or a term, parameters and requirements."""
-        contract: dict[str, Any] = {"temperature": self.rng.choice((0, 0.7, 1.25))}
+        contract: dict[str, Data] = {"temperature": self.rng.choice((0, 0.7, 1.25))}
         if self.is_likely(50):
             contract["policy_ir"] = self.policy()
         elif self.is_likely(50):
@@ -139,9 +145,9 @@ class Runs:
             contract["tools"] = [{"name": "search"}]
         return contract
 
-    def extra_candidate(self) -> Any:
+    def extra_candidate(self) -> Data:
         """Draw a candidate that a trusted caller brings along."""
-        candidate: dict[str, Any] = {
+        candidate: dict[str, Data] = {
             "provider_id": self.rng.choice((*PROVIDERS, "own")),
             "model_family": self.rng.choice(FAMILIES),
             "base_url": "http://own",
@@ -156,17 +162,17 @@ class Runs:
             candidate["source"] = "bulk"
         return candidate
 
-    def policy(self) -> Any:
+    def policy(self) -> Data:
         """Draw a policy term that lets most candidates through."""
         policy = self.terms.term("Policy", 4)
         if self.is_likely(70):
             policy[1] = self.rng.choice((["top"], ["meets_req"], ["not", ["is", "disabled"]]))
         return policy
 
-    def inputs(self, now_ms: float) -> Any:
+    def inputs(self, now_ms: float) -> Data:
         """Draw what the host gathered."""
         routes = [f"{provider}|{family}" for provider in PROVIDERS for family in FAMILIES]
-        inputs: dict[str, Any] = {
+        inputs: dict[str, Data] = {
             "now_ms": now_ms,
             "offers": {"market": [self.offer() for _ in range(self.rng.randint(0, 3))]},
             "seed": 3,
@@ -183,16 +189,16 @@ class Runs:
             inputs["disabled"] = {PROVIDERS[0]: now_ms + self.rng.choice(WAITS)}
         return inputs
 
-    def declared(self) -> Any:
+    def declared(self) -> Data:
         """Draw observations of declared fields, broken ones among them."""
         return {
             name: self.rng.choice((True, False, self.terms.observed()))
             for name in self.terms.schema.get("fields", {})
         }
 
-    def offer(self) -> Any:
+    def offer(self) -> Data:
         """Draw an offer, dead or malformed now and then."""
-        offer: dict[str, Any] = {
+        offer: dict[str, Data] = {
             "peer_id": self.rng.choice(PEERS),
             "model_family": self.rng.choice(FAMILIES),
             "price_in": self.rng.choice((*PRICES, -1)),
@@ -204,9 +210,9 @@ class Runs:
             offer["expires_at_ms"] = self.rng.choice((1, 10**15))
         return offer
 
-    def event(self) -> Any:
+    def event(self) -> Data:
         """Draw what a call led to."""
-        event: dict[str, Any] = {"ok": self.is_likely(15), "after_ms": self.rng.choice(TIMES)}
+        event: dict[str, Data] = {"ok": self.is_likely(15), "after_ms": self.rng.choice(TIMES)}
         if not event["ok"]:
             event["error_kind"] = self.rng.choice(FAILURES)
             if self.is_likely(20):
@@ -218,7 +224,7 @@ class Runs:
         return event
 
 
-def random_runs(seed: int, n: int) -> list[Any]:
+def random_runs(grammar: Grammar, seed: int, n: int) -> list[Data]:
     """Answer n cases of runs, always the same for a seed."""
     rng = random.Random(f"runs:{seed}")  # noqa: S311 - repeatable, not secret
-    return [Runs(rng).case() for _ in range(n)]
+    return [Runs(rng, grammar).case() for _ in range(n)]

@@ -1,0 +1,1 @@
+"""Proof that a runtime, or another implementation, decides as the cases say."""

@@ -1,0 +1,1 @@
+"""Scripts that answer lines on one runtime, each a process of its own: MODULE INPUT OUTPUT."""
