@@ -12,6 +12,7 @@ from llm_policy_host.errors import ConfigError, HostError
 from . import (
     bench,
     commit,
+    conform,
     demo,
     diff,
     doctor,
@@ -49,6 +50,7 @@ COMMANDS = (
     verify_decision,
     validators,
     doctor,
+    conform,
     bench,
 )
 """Each a module with `add(commands)`, which sets `do(arguments) -> exit code` on its parser."""
