@@ -169,13 +169,14 @@ def _halved(losing: float, winning: float, wins: Callable[[Plain], bool]) -> flo
 
 def _short(winning: float, losing: float, wins: Callable[[Plain], bool]) -> float:
     """Give the number with the fewest digits that still wins and is as near."""
-    is_up = winning > losing
+    away, toward = (1, math.ceil) if winning > losing else (-1, math.floor)
     for digits in range(1, 17):
         step = 10.0 ** (math.floor(math.log10(abs(winning) or 1)) - digits + 1)
-        rounded = (math.ceil if is_up else math.floor)(round(winning / step, 6)) * step
-        short = float(f"{rounded:.{digits + 1}g}")
-        if abs(short - winning) <= _SLACK * abs(winning) and wins(short):
-            return short
+        whole = toward(round(winning / step, 6))
+        for steps in (whole, whole + away):
+            short = float(f"{steps * step:.{digits + 1}g}")
+            if abs(short - winning) <= _SLACK * abs(winning) and wins(short):
+                return short
     return winning
 
 
@@ -266,8 +267,7 @@ def _of_the_policy(world: World) -> Iterator[_Change]:
     for literal in literals(world.term):
 
         def rewritten(value: Plain, literal: Literal = literal) -> World:
-            contract = {key: kept for key, kept in world.contract.items() if key != "profile"}
-            contract["policy_ir"] = _replaced(world.term, literal.at, value)
+            contract = {**world.contract, "policy_ir": _replaced(world.term, literal.at, value)}
             return World(world.core, contract, world.inputs, world.state, world.term)
 
         hints = () if literal.field is None else numbers_of(world.core, literal.field)

@@ -13,6 +13,7 @@ from . import (
     bench,
     check,
     commit,
+    conform,
     demo,
     diff,
     doctor,
@@ -61,6 +62,7 @@ COMMANDS = (
     providers,
     prices,
     doctor,
+    conform,
     bench,
 )
 """Each a module with `add(commands)`, which sets `do(arguments) -> exit code` on its parser."""

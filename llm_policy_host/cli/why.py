@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from .output import Commands
 
+_NOTHING = "0"
+"""The scorer of policies that order otherwise, in words."""
+
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
@@ -87,13 +90,19 @@ def route_text(entry: Mapping[str, Any]) -> str:
 
 
 def _lines(shown: Mapping[str, Any]) -> list[str]:
-    rows: list[Sequence[object]] = []
-    for place, entry in enumerate(shown["ordered"], 1):
-        rows.append((f"{place}.", route_text(entry), f"score {number(entry['score'])}", entry["tier"]))
-        rows += [("", f"  {number(part['score'])}", part["term"], "") for part in entry["contributions"]]
-    rows += [("-", route_text(entry), entry["reason"], entry["clause"]) for entry in shown["rejected"]]
-    policy = shown["policy"]
-    return [*table(rows), f"policy {policy.get('id') or 'of functions: it has no identity'}"]
+    ordered = [
+        (f"{place}.", route_text(entry), f"score {number(entry['score'])}", entry["tier"])
+        for place, entry in enumerate(shown["ordered"], 1)
+    ]
+    rejected = [("-", route_text(entry), entry["reason"], entry["clause"]) for entry in shown["rejected"]]
+    heads = table([*ordered, *rejected])
+    lines = []
+    for head, entry in zip(heads, shown["ordered"], strict=False):
+        given = (part for part in entry["contributions"] if part["term"] != _NOTHING)
+        parts = table((number(part["score"]), part["term"]) for part in given)
+        lines += [head, *(f"      {part}" for part in parts)]
+    policy = shown["policy"].get("id") or "of functions: it has no identity"
+    return [*lines, *heads[len(ordered) :], f"policy {policy}"]
 
 
 # What would have to change ------------------------------------------------------------------------

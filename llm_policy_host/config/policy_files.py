@@ -47,5 +47,4 @@ def with_terms(document: Document, profiles: Mapping[str, Any], directory: Path)
                 read[name] = {**profile, "policy_ir": read_policy_file(directory / profile["policy_ir"])}
             except UsageError as error:
                 document.report(("profiles", name, "policy_ir"), str(error))
-                read[name] = {}
     return read

@@ -16,6 +16,8 @@ _KEPT = ("kind", "name")
 # A long list is cut by pieces until it is short enough to be cut entry by entry.
 _MANY = 64
 _PIECES = 4
+# What may stand for a whole subterm; where its sort is another, the cut is refused and so not kept.
+_LEAST = (["top"], ["zero"], ["argmax"], ["id"])
 
 
 def shrunk(case: Data, keep: Callable[[Sequence[Data]], Sequence[bool]]) -> Data:
@@ -62,6 +64,8 @@ def _cuts(value: Data) -> Iterator[Data]:
 
 def _of_list(entries: list[Data]) -> Iterator[Data]:
     yield from (each for each in entries[:_MANY] if isinstance(each, list | dict))
+    if entries and isinstance(entries[0], str):
+        yield from _LEAST
     size = len(entries) // _PIECES
     if size:
         # the head stays: of a term it is the operation

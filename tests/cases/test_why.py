@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llm_policy_host.analysis.subject import bare_engine
-from llm_policy_host.analysis.winning import World, ways_to_win
+from llm_policy_host.analysis.winning import World, _nearest, ways_to_win
 from llm_policy_host.cli.main import main
 from llm_policy_host.errors import UsageError
 from llm_policy_host.run.explanation import explanation
@@ -101,6 +101,22 @@ def test_a_number_of_the_policy_that_would_win_is_named_and_true() -> None:
     core = copy.deepcopy(CONFIG)
     core["profiles"]["cheap"]["filter"][2] = {"price_max": {"output": 10}}
     assert first(core) == ("acme", "large")
+
+
+@pytest.mark.parametrize(
+    ("was", "wins", "least", "most"),
+    [
+        (1.0, lambda value: value <= 0.4377, 0.4377 * 0.99, 0.4377),
+        (1.0, lambda value: value >= 7.123, 7.123, 7.123 * 1.01),
+        (0.4, lambda value: value <= 0.1 or value >= 0.5, 0.5, 0.505),
+        (None, lambda value: value < 300, 297, 299.99),
+        (900.0, lambda value: value < 300, 299, 299),
+    ],
+)
+def test_of_the_numbers_that_win_the_nearest_is_given(
+    was: float | None, wins: Any, least: float, most: float
+) -> None:
+    assert least <= _nearest(was, [300.0, 0.0], wins) <= most
 
 
 def test_what_rejects_everyone_else_wins_too() -> None:
