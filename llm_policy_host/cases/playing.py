@@ -51,6 +51,11 @@ class Outcome:
 class _NoKeys:
     """Lets everyone call scripted providers."""
 
+    def at_once(self, provider_id: str) -> Credential:
+        """Give an empty credential."""
+        del provider_id
+        return Credential()
+
     async def credential(self, provider_id: str) -> Credential | Failure:
         """Give an empty credential."""
         del provider_id

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from llm_policy_host.core.language import Refusal
+from llm_policy_host.run.explanation import explanation
 
 from .errors import RefusedError, invalid
 from .keys import check_may
@@ -68,23 +69,7 @@ async def explain(gateway: Gateway, body: Body, asked: Asked) -> Body:
     host, contract = _contract(gateway, body, asked, "/x/explain")
     told = host.explain(contract)
     _check(told.get("error"), told.get("refusal"))
-    return {
-        "profile": contract.profile,
-        "policy": told["policy"],
-        "pinned": dict(contract.requirements.get("pin") or {}),
-        "ordered": [
-            {
-                "provider": entry["provider_id"],
-                "model_family": entry["model_family"],
-                "served_by": entry.get("served_by"),
-                "score": entry.get("score"),
-                "tier": entry.get("tier"),
-                "contributions": entry["contributions"],
-            }
-            for entry in told["ordered"]
-        ],
-        "rejected": [_rejection(entry) for entry in told["rejected"]],
-    }
+    return explanation(contract, told)
 
 
 def _contract(gateway: Gateway, body: Body, asked: Asked, path: str) -> tuple[GatewayHost, Contract]:
@@ -103,16 +88,6 @@ def _check(error: str | None, refusal: Mapping[str, Any] | None) -> None:
         raise RefusedError(400, str(refusal.get("code")), detail, refusal.get("path"))
     if error is not None:
         raise RefusedError(404, error, "no such profile", "model")
-
-
-def _rejection(entry: Mapping[str, Any]) -> Body:
-    """Name the clause in words; one of the request's own, such as a pin, stands in no policy."""
-    return {
-        "provider": entry["provider"],
-        "model_family": entry["model"],
-        "reason": entry["reason"],
-        "clause": entry.get("clause") or "the request's own bounds",
-    }
 
 
 # Terms ----------------------------------------------------------------------------------------------
