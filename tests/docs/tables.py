@@ -116,6 +116,11 @@ def _told(keys: Iterable[str], words: Mapping[str, str]) -> list[str]:
     return list(words)
 
 
+def rows_table(head: str, rows: Mapping[str, str]) -> str:
+    """Names and what each means, in the order of the code."""
+    return _table((head, "means"), ((f"`{name}`", told) for name, told in rows.items()))
+
+
 def operation_table() -> str:
     """Give the signature as a table: operation, sort, arguments, law, meaning."""
     rows = ([row[place] for place in range(1, 6)] for row in _lua(_OPERATIONS).values())

@@ -1,0 +1,1 @@
+"""Many policies from one intent, and how differently they decide."""

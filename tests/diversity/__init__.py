@@ -1,0 +1,1 @@
+"""Policies of one intent, and how differently they decide."""

@@ -1,0 +1,1 @@
+"""Simulated runs: against the driver, and what is made of them."""
