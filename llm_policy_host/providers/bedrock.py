@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from llm_policy_host.values import Failure, Response, StreamChunk, ToolCall, ToolCallDelta, Usage
 
+from . import _vectors
 from ._aws import BrokenFrameError, Frames, NoCredentialsError, Signer
 from ._exchange import Ask, HttpAdapter, empty
 from ._failure import of_error
@@ -64,7 +65,9 @@ class Bedrock(HttpAdapter):
         self._signer = Signer("bedrock")
 
     def unsaid(self, call: Call) -> Sequence[str]:
-        """Name what Converse has no words for."""
+        """Name what Converse has no words for, or a model of vectors."""
+        if call.kind == "embeddings":
+            return unsaid(call, None, (), _vectors.SETTINGS)
         lost = list(unsaid(call, None, _PARAMS, _SETTINGS))
         if call.params.get("reasoning_effort") not in (None, *_EFFORTS):
             lost.append("reasoning_effort")
@@ -72,9 +75,20 @@ class Bedrock(HttpAdapter):
             lost.append("response_format")
         return lost
 
+    async def send(self, call: Call, credential: Credential) -> Response | Failure:
+        """Answer a call at once; texts that a model takes one by one are asked so, until one fails."""
+        if not _vectors.is_one_by_one(call):
+            return await super().send(call, credential)
+        answers = []
+        for each in _vectors.split(call):
+            answer = await super().send(each, credential)
+            if isinstance(answer, Failure):
+                return answer
+            answers.append(answer)
+        return _vectors.joined(answers)
+
     async def _prepare(self, call: Call, credential: Credential) -> None:
-        if call.kind == "embeddings":
-            raise UnsayableError("this host asks bedrock for no embeddings", "model_unavailable")
+        del call
         if credential.secret is None:
             try:
                 await self._signer.prepare()
@@ -85,8 +99,10 @@ class Bedrock(HttpAdapter):
         region = call.region or self._signer.region
         base = (call.base_url or _endpoint(region)).rstrip("/")
         # the model's name is one part of the path, also where it is an address with slashes
-        url = f"{base}/model/{quote(call.served_model_id, safe='')}/converse{'-stream' if is_stream else ''}"
-        body = encoded(_body(call))
+        is_embed = call.kind == "embeddings"
+        path = "invoke" if is_embed else "converse-stream" if is_stream else "converse"
+        url = f"{base}/model/{quote(call.served_model_id, safe='')}/{path}"
+        body = encoded(_vectors.body_of(call) if is_embed else _body(call))
         if credential.secret is not None:
             return Ask(url, {"authorization": f"Bearer {credential.secret.reveal()}"}, body)
         if region is None:
@@ -102,8 +118,9 @@ class Bedrock(HttpAdapter):
         return of_error(status, error, headers, self._clock.now_ms())
 
     def _read(self, call: Call, data: Any, headers: Mapping[str, str]) -> Response | Failure:  # noqa: ANN401
-        del headers
         body = record(data)
+        if call.kind == "embeddings":
+            return _vectors.read(call, body, headers)
         message = record(record(body.get("output")).get("message"))
         if not isinstance(message.get("content"), list):
             return Failure("bad_response", detail="an answer without a message")

@@ -10,15 +10,16 @@ import json
 import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 
 from llm_policy_host.providers._aws import Signer
 from llm_policy_host.providers.bedrock import Bedrock
-from llm_policy_host.values import Call, Credential, Failure, Response, Secret, ToolCall
+from llm_policy_host.values import Call, Credential, Failure, Response, Secret, ToolCall, Usage
 
 from .conftest import Talk, meaning, together
-from .dialect import CANARY
+from .dialect import CANARY, sent
 from .dialects.bedrock import DIALECT, delta, frame, pieces, said_by
 from .scenarios import CALLS, PNG
 from .vendor import Vendor, flow, whole
@@ -281,11 +282,57 @@ def test_a_word_that_it_lacks_is_named(
     assert list(talk.adapter.unsaid(talk.call("http://x", {**HI, **fields}))) == lost
 
 
-async def test_embeddings_are_not_to_be_had(adapters: Mapping[str, Provider]) -> None:
-    async with Vendor([]) as vendor:
-        outcome = await Talk(DIALECT, adapters).send(vendor, {"kind": "embeddings", "embed": ["x"]})
+def _embed(model: str, *texts: Any, **settings: Any) -> dict[str, Any]:
+    return {"served_model_id": model, "kind": "embeddings", "embed": texts, "passthrough": settings}
+
+
+TITAN, COHERE = "amazon.titan-embed-text-v2:0", "cohere.embed-multilingual-v3"
+
+
+async def test_titan_is_asked_for_one_vector_after_the_other(adapters: Mapping[str, Provider]) -> None:
+    answers = [
+        {"embedding": [0.5, -1], "inputTextTokenCount": 3},
+        {"embedding": [2, 0], "inputTextTokenCount": 4},
+    ]
+    async with Vendor([whole(200, sent(answer)) for answer in answers]) as vendor:
+        outcome = await Talk(DIALECT, adapters).send(vendor, _embed(TITAN, "one", "two", dimensions=2))
+    assert isinstance(outcome, Response)
+    assert [list(vector) for vector in outcome.embeddings] == [[0.5, -1], [2, 0]]
+    assert outcome.usage == Usage(input_tokens=7)
+    assert [asked.path for asked in vendor.asked] == [f"/model/{quote(TITAN, safe='')}/invoke"] * 2
+    assert [asked.data for asked in vendor.asked] == [
+        {"inputText": "one", "dimensions": 2},
+        {"inputText": "two", "dimensions": 2},
+    ]
+
+
+@pytest.mark.parametrize("found", [[[1, 2], [3, 4]], {"float": [[1, 2], [3, 4]]}])
+async def test_cohere_is_asked_for_all_vectors_at_once(adapters: Mapping[str, Provider], found: Any) -> None:
+    reply = whole(200, sent({"embeddings": found}), headers={"x-amzn-bedrock-input-token-count": "9"})
+    async with Vendor([reply]) as vendor:
+        outcome = await Talk(DIALECT, adapters).send(vendor, _embed(COHERE, "one", "two"))
+    assert isinstance(outcome, Response)
+    assert [list(vector) for vector in outcome.embeddings] == [[1, 2], [3, 4]]
+    assert outcome.usage == Usage(input_tokens=9)
+    assert vendor.asked[0].data == {"texts": ["one", "two"], "input_type": "search_document"}
+
+
+@pytest.mark.parametrize(
+    ("call", "answer", "kind"),
+    [
+        (_embed(TITAN, [1, 2]), {}, "bad_request"),
+        (_embed("vendor.chat-only", "x"), {}, "model_unavailable"),
+        (_embed(TITAN, "x"), {"embedding": []}, "bad_response"),
+        (_embed(COHERE, "x", "y"), {"embeddings": [[1]]}, "bad_response"),
+    ],
+)
+async def test_vectors_that_are_none_are_a_failure(
+    adapters: Mapping[str, Provider], call: dict[str, Any], answer: Any, kind: str
+) -> None:
+    async with Vendor([whole(200, sent(answer))]) as vendor:
+        outcome = await Talk(DIALECT, adapters).send(vendor, call)
     assert isinstance(outcome, Failure)
-    assert outcome.kind == "model_unavailable"
+    assert outcome.kind == kind
 
 
 # Answers ----------------------------------------------------------------------------------------

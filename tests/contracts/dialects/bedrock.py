@@ -228,7 +228,7 @@ DIALECT = Dialect(
     },
     lacks={
         "images": "it takes no address of an image: test_bedrock has their bytes",
-        "embeddings": "this host asks it for none",
+        "embeddings": "its vendors have bodies of their own: test_bedrock has Titan's and Cohere's",
         "unpaid": "it has no such status",
         "overloaded": "it has no such status",
         "error_in_200": "whole, it has none; test_bedrock has those of streams",
