@@ -179,7 +179,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         with suppress(ProcessLookupError):
             process.kill()
-        await process.wait()
+        await process.communicate()  # `wait` alone never ends while the pipe is full and nobody reads it
 
 
 def parse(body: bytes) -> Fetched | Lost:
