@@ -9,7 +9,7 @@ import pytest
 
 from tests import oracle
 from tests.differential.cases import case_files, expected_text, lines
-from tests.runtimes import RUNTIMES, Runtime
+from tests.runtimes import QUICK_FIRST, Runtime
 
 LOCALES = ("C", "en_US.UTF-8", "de_DE.UTF-8")
 TIMES = 3
@@ -23,7 +23,7 @@ def known_locales() -> set[str]:
 
 
 @pytest.mark.parametrize("locale", LOCALES)
-@pytest.mark.parametrize("runtime", RUNTIMES, ids=lambda runtime: runtime.name)
+@pytest.mark.parametrize("runtime", QUICK_FIRST)
 def test_every_case_shows_the_same_under_a_locale(runtime: Runtime, locale: str) -> None:
     if reason := runtime.available():
         pytest.skip(reason)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.differential.cases import lines, read
 from tests.differential.world import BROKEN_CONFIG, CONFIG, EVENTS, INPUTS, METRICS
-from tests.runtimes import RUNTIMES, Runtime
+from tests.runtimes import QUICK_FIRST, RUNTIMES, Runtime
 
 PROCESSES = 20
 CONTRACT = {"profile": "cheap", "requirements": {"needs": ["tools"]}, "seed": 7, "temperature": 0.5}
@@ -63,7 +63,7 @@ def test_the_reference_says_something(reference: list[str]) -> None:
     assert len(config["errors"]) > 4
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES, ids=lambda runtime: runtime.name)
+@pytest.mark.parametrize("runtime", QUICK_FIRST)
 def test_fresh_processes_with_shuffled_configs_decide_alike(runtime: Runtime, reference: list[str]) -> None:
     if reason := runtime.available():
         pytest.skip(reason)

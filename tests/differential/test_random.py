@@ -16,7 +16,7 @@ from tests.differential.cases import expected_text, lines
 from tests.oracle import observe_case
 from tests.property.generator import random_runs
 from tests.property.strategies import KINDS, random_cases
-from tests.runtimes import RUNTIMES, Runtime
+from tests.runtimes import QUICK_FIRST, Runtime
 
 SEED = int(os.environ.get("LLM_POLICY_TEST_SEED", "20261121"))
 CASES_A_KIND = int(os.environ.get("LLM_POLICY_TEST_CASES", "150"))
@@ -44,7 +44,7 @@ def drawn() -> tuple[list[Any], list[str]]:
     return cases, [expected_text(case) for case in cases]
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES, ids=lambda runtime: runtime.name)
+@pytest.mark.parametrize("runtime", QUICK_FIRST)
 def test_random_cases_show_on_the_core_what_they_show_on_the_oracle(runtime: Runtime) -> None:
     if reason := runtime.available():
         pytest.skip(reason)

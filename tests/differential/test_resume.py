@@ -14,7 +14,7 @@ import pytest
 from tests.differential.cases import lines, read
 from tests.differential.world import CONFIG, EVENTS, INPUTS, METRICS
 from tests.property.generator import random_runs
-from tests.runtimes import RUNTIMES, Runtime, available
+from tests.runtimes import QUICK_FIRST, Runtime, available
 
 SEED = 20261121
 CALL_MS = 10
@@ -87,7 +87,7 @@ def test_the_runs_at_home_take_steps(at_home: list[list[str]]) -> None:
     assert [answers for answers in at_home if answers[-1].startswith("!")] == []
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES, ids=lambda runtime: runtime.name)
+@pytest.mark.parametrize("runtime", QUICK_FIRST)
 def test_a_run_moved_to_another_runtime_and_back_goes_on_alike(
     runtime: Runtime, at_home: list[list[str]]
 ) -> None:

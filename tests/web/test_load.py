@@ -154,7 +154,7 @@ def test_a_short_soak_leaves_nothing_behind() -> None:
         crowd(gateway.port, _jobs(600, 2), _do)
         assert until(lambda: not any(_gauges(gateway.url).values()))
         assert until(lambda: _tasks(gateway.url) <= tasks)
-        assert until(lambda: len(list(Path("/proc/self/fd").iterdir())) <= descriptors + 40)
+        assert until(lambda: len(list(Path("/proc/self/fd").iterdir())) <= descriptors + 40, 30)
         gc.collect()
         assert not [run for run in gc.get_objects() if isinstance(run, Run)]
 
