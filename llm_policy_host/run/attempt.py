@@ -17,6 +17,21 @@ if TYPE_CHECKING:
 BOUNDS = ("timeout_ms", "ttft_ms", "idle_ms")
 """Parameters that the driver obeys and no provider is told."""
 
+NUMBER_PARAMS = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "max_tokens",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+    "n",
+)
+TEXT_PARAMS = ("reasoning_effort", "verbosity")
+"""The other parameters of the language (spec 1.7), by what their values are."""
+
 
 @quick
 @dataclass(frozen=True, slots=True)

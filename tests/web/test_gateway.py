@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llm_policy_host.core.language import Language
+from llm_policy_host.core.vm import Vm
 from llm_policy_host.errors import UsageError
+from llm_policy_host.run.attempt import BOUNDS, NUMBER_PARAMS, TEXT_PARAMS
 from llm_policy_host.serving import check_address
 from llm_policy_host.web.skins.chat import ChatEncoder
 from llm_policy_host.wiring import Host
@@ -499,3 +502,8 @@ def test_it_does_not_open_to_others_without_keys(address: str) -> None:
 def test_a_message_is_needed(gateway: Running) -> None:
     assert ask(gateway.url + CHAT, {"messages": HI, "stream": "yes"}).error["param"] == "stream"
     assert ask(gateway.url + CHAT, {"messages": HI, "model": 7}).error["param"] == "model"
+
+
+def test_the_parameters_of_bodies_are_those_of_the_language() -> None:
+    known = set(Language(Vm()).vocabulary({}).params)
+    assert known == {*NUMBER_PARAMS, *TEXT_PARAMS, *BOUNDS}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from llm_policy_host.errors import UsageError
+from llm_policy_host.run.attempt import NUMBER_PARAMS
 
 from .imported import (
     CHEAPEST,
@@ -28,19 +29,7 @@ if TYPE_CHECKING:
 
 _SORTS: Final[Mapping[str, list[Any]]] = {"price": CHEAPEST, "throughput": FASTEST, "latency": PROMPTEST}
 _SUFFIXES = {"floor": "price", "nitro": "throughput"}
-_PARAMS = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "max_tokens",
-    "seed",
-    "presence_penalty",
-    "frequency_penalty",
-    "repetition_penalty",
-    "n",
-    "verbosity",
-)
+_PARAMS = (*NUMBER_PARAMS, "verbosity")
 _CEILINGS = {"prompt": "input", "completion": "output"}
 _OF_CALLS = frozenset({"messages", "prompt", "stream", "user", "session_id", "name", "slug", "id", "route"})
 _HOSTS = "hosts behind OpenRouter are no providers here: add routes to them first, then prefer those"

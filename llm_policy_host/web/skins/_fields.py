@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llm_policy_host.run.attempt import NUMBER_PARAMS, TEXT_PARAMS
 from llm_policy_host.web.errors import invalid
 
 if TYPE_CHECKING:
@@ -11,21 +12,7 @@ if TYPE_CHECKING:
 
 # The caller's word for a parameter to the language's (spec 1.7). A number or text goes to the policy;
 # anything else under such a name is the caller's mistake.
-_NUMBERS = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "max_tokens",
-    "seed",
-    "presence_penalty",
-    "frequency_penalty",
-    "repetition_penalty",
-    "n",
-)
-_TEXTS = ("reasoning_effort", "verbosity")
-
-PARAMS = {**{name: name for name in (*_NUMBERS, *_TEXTS)}, "max_completion_tokens": "max_tokens"}
+PARAMS = {**{name: name for name in (*NUMBER_PARAMS, *TEXT_PARAMS)}, "max_completion_tokens": "max_tokens"}
 """OpenAI's words for parameters."""
 
 _MAX_EXACT = 2**53
@@ -43,7 +30,7 @@ def take_params(rest: dict[str, Any], words: dict[str, str]) -> dict[str, Any]:
 
 
 def _checked(word: str, name: str, value: Any) -> Any:  # noqa: ANN401 - a scalar
-    if name in _TEXTS:
+    if name in TEXT_PARAMS:
         if isinstance(value, str) and len(value) <= 64:
             return value
         raise invalid("must be a text", word)
