@@ -58,17 +58,21 @@ _SIGNATURE = b"""
 local face = ...
 local out, operations = {}, face.ir.sig.operations
 for i = 1, #operations do
-  local labels, terms = {}, {}
+  local labels, sorts, terms, law = {}, {}, {}, operations[i].law or {}
   for j = 1, #operations[i].args do
-    labels[j], terms[j] = operations[i].args[j].label, operations[i].args[j].is_term
+    local argument = operations[i].args[j]
+    labels[j], sorts[j], terms[j] = argument.label, argument.sort, argument.is_term
   end
   out[operations[i].op] = {
-    sort = operations[i].sort, labels = labels, terms = terms, is_variadic = operations[i].is_variadic,
-    is_commutative = operations[i].law ~= nil and operations[i].law.kind == "ac",
+    sort = operations[i].sort, labels = labels, sorts = sorts, terms = terms,
+    is_variadic = operations[i].is_variadic, is_commutative = law.kind == "ac",
+    meaning = operations[i].meaning, law = { kind = law.kind, unit = law.unit, absorbing = law.absorbing },
   }
 end
 return out
 """
+
+_LISTS = ("labels", "sorts", "terms")
 
 _VOCABULARY = b"""
 local face, schema = ...
@@ -133,17 +137,25 @@ class Chapter:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A row of the signature: its arguments' labels, and which of them are terms."""
+    """A row of the signature: its arguments' labels and sorts, which of them are terms, what it means."""
 
     sort: str
     labels: Sequence[str]
+    sorts: Sequence[str]
     terms: Sequence[bool]
     is_variadic: bool
     is_commutative: bool
+    meaning: str
+    law: Mapping[str, str]
 
     def is_term(self, position: int) -> bool:
         """Whether the argument at a position, from 1, is a term."""
         return bool(self.terms) and self.terms[0 if self.is_variadic else position - 1]
+
+    def sort_at(self, position: int) -> str | None:
+        """Give the sort of the argument at a position, from 1; nothing where it takes none."""
+        place = 0 if self.is_variadic else position - 1
+        return self.sorts[place] if 0 <= place < len(self.sorts) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +222,7 @@ class Language:
         """Give the operations by name."""
         rows = self._vm.from_lua(self._vm.call(self._vm.load(_SIGNATURE), self._vm.face))
         return {
-            op: Operation(**{**row, "labels": [*row["labels"]], "terms": [*row["terms"]]})
+            op: Operation(**{**row, **{key: [*row[key]] for key in _LISTS}, "law": dict(row["law"])})
             for op, row in rows.items()
         }
 

@@ -117,7 +117,7 @@ local function read_disabled(candidate, ctx)
   return state(ctx, "disabled", name_of(candidate, "provider_id")) ~= nil
 end
 
---- A field: {key, sort, default, dynamic?, show(value) -> what a policy sees of a value: one that is
+--- A field: {key, sort, default, dynamic?, meaning?, show(value) -> what a policy sees of a value: one that is
 --- none of the sort counts as absent; read(candidate, ctx) -> what it sees of a candidate; total}.
 local function field(key, sort, default, find, dynamic)
   local function show(value)
@@ -135,26 +135,27 @@ local function field(key, sort, default, find, dynamic)
   return { key = key, sort = sort, default = default, dynamic = dynamic, show = show, read = read }
 end
 
--- Name, sort, default (HIGH: higher than every number), where it is read from, and what makes it
--- change between calls; a field without that is the candidate's own.
+-- Name, sort, default (HIGH: higher than every number), where it is read from, what makes it change
+-- between calls (a field without that is the candidate's own), and its meaning.
 local FIELD_ROWS = {
-  { "price_in", "Num", HIGH, price("price_in"), "price" },
-  { "price_out", "Num", HIGH, price("price_out"), "price" },
-  { "latency_ms", "Num", HIGH, own("latency_ms"), "observed" },
-  { "tok_s", "Num", 0.0, own("tok_s"), "observed" },
-  { "success_rate", "Num", 1.0, own("success_rate"), "observed" },
-  { "credits", "Num", 0.0, read_credits, "state" },
-  { "context", "Num", 0.0, read_context },
-  { "has_tee", "Bool", false, own("has_tee") },
-  { "no_log", "Bool", false, own("no_log") },
-  { "breaker_open", "Bool", false, read_breaker, "state" },
-  { "disabled", "Bool", false, read_disabled, "state" },
+  { "price_in", "Num", HIGH, price("price_in"), "price", "USD per million tokens in" },
+  { "price_out", "Num", HIGH, price("price_out"), "price", "USD per million tokens out" },
+  { "latency_ms", "Num", HIGH, own("latency_ms"), "observed", "observed latency in milliseconds" },
+  { "tok_s", "Num", 0.0, own("tok_s"), "observed", "observed tokens per second" },
+  { "success_rate", "Num", 1.0, own("success_rate"), "observed", "share of calls that succeed, 0 to 1" },
+  { "credits", "Num", 0.0, read_credits, "state", "USD left at the provider" },
+  { "context", "Num", 0.0, read_context, nil, "tokens of the context window" },
+  { "has_tee", "Bool", false, own("has_tee"), nil, "computes in a trusted execution environment" },
+  { "no_log", "Bool", false, own("no_log"), nil, "keeps no log" },
+  { "breaker_open", "Bool", false, read_breaker, "state", "the breaker of the provider or of the route is open" },
+  { "disabled", "Bool", false, read_disabled, "state", "the provider is disabled" },
 }
 
 local FIELDS = {}
 for i = 1, #FIELD_ROWS do
   local row = FIELD_ROWS[i]
   FIELDS[row[1]] = field(row[1], row[2], row[3], row[4], row[5])
+  FIELDS[row[1]].meaning = row[6]
 end
 
 --- A declared field: read from `candidate[name]`, overlaid by what the host observed.

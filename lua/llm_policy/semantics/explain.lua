@@ -256,4 +256,10 @@ local function contributions(scorer, vocabulary, view, idx, m)
   return out
 end
 
-return { describe = describe, outline = outline, contributions = contributions, ALGEBRA = ALGEBRA }
+return {
+  describe = describe,
+  outline = outline,
+  contributions = contributions,
+  ALGEBRA = ALGEBRA,
+  ACTION_WORDS = ACTION_WORDS,
+}
