@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+import time
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
@@ -82,7 +83,7 @@ class Pool:
     async def take(self, where: Target) -> Connection:
         """Give an idle connection, else a new one; it is the caller's until it is given back."""
         idle = self._idle.get(where.origin)
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         while idle:
             connection = idle.pop()
             is_fresh = now - connection.idle_since < MAX_IDLE_S
@@ -97,7 +98,7 @@ class Pool:
         if self._gone is not None or not connection.is_reusable or len(idle) >= MAX_IDLE:
             connection.abort()
             return
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         connection.idle_since = now
         if idle and now - idle[0].idle_since > MAX_IDLE_S:
             idle.pop(0).abort()

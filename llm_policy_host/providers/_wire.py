@@ -121,7 +121,7 @@ class Connection(asyncio.Protocol):
         """Wait until more has come, or say what went wrong."""
         if self._trouble is not None:
             raise self._trouble
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._loop.create_future()
         try:
             await self._waiter
         finally:
@@ -132,6 +132,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the socket."""
         self._transport = cast("asyncio.Transport", transport)
+        self._loop = asyncio.get_running_loop()
         self._look = select.poll()
         self._look.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 

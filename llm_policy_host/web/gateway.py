@@ -116,9 +116,7 @@ class Gateway:
 
     def contract(self, skin: Skin, body: dict[str, Any], asked: Asked, host: GatewayHost) -> Contract:
         """Make the contract that a body asks for."""
-        pieces = self.parts.aim(body, asked, skin, host)
-        contract = skin.read(body, asked)
-        return dataclasses.replace(contract, **pieces) if pieces else contract
+        return skin.read(body, asked, **self.parts.aim(body, asked, skin, host))
 
 
 def asked_of(

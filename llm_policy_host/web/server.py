@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from .joining import JoiningProtocol
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
@@ -35,6 +37,7 @@ class Server(uvicorn.Server):
     def __init__(self, app: App, drain_ms: int, on_ready: Callable[[], None]) -> None:
         config = uvicorn.Config(
             app,
+            http=JoiningProtocol,
             access_log=False,
             log_config=None,
             server_header=False,

@@ -68,8 +68,8 @@ class Skin(Protocol):
     path: str
     """Where it stands, below `/v1`."""
 
-    def read(self, body: dict[str, Any], asked: Asked) -> Contract:
-        """Make a contract of a body; `RefusedError` names what is wrong with it."""
+    def read(self, body: dict[str, Any], asked: Asked, **aimed: Any) -> Contract:  # noqa: ANN401 - a contract's
+        """Make a contract of a body, aimed as told; `RefusedError` names what is wrong with it."""
 
     def whole(self, result: Result, asked: Asked) -> dict[str, Any]:
         """Give the body of a whole answer."""

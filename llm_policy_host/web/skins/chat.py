@@ -26,7 +26,7 @@ class Chat:
 
     path = "/chat/completions"
 
-    def read(self, body: dict[str, Any], asked: Asked) -> Contract:
+    def read(self, body: dict[str, Any], asked: Asked, **aimed: Any) -> Contract:  # noqa: ANN401 - a contract's
         """Make a contract of a body."""
         del asked
         rest = dict(body)
@@ -42,7 +42,9 @@ class Chat:
         params = take_params(rest, PARAMS)
         if longest is not None:
             rest["max_completion_tokens"] = longest  # the word by which a provider of this dialect is told
-        return Contract(messages=messages, tools=tools, response_format=form, params=params, passthrough=rest)
+        return Contract(
+            messages=messages, tools=tools, response_format=form, params=params, passthrough=rest, **aimed
+        )
 
     def whole(self, result: Result, asked: Asked) -> dict[str, Any]:
         """Give the body of a whole answer: the provider's own, where it is of this dialect."""

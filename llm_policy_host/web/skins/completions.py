@@ -24,7 +24,7 @@ class Completions:
 
     path = "/completions"
 
-    def read(self, body: dict[str, Any], asked: Asked) -> Contract:
+    def read(self, body: dict[str, Any], asked: Asked, **aimed: Any) -> Contract:  # noqa: ANN401 - a contract's
         """Make a contract of a body; one prompt, as text."""
         del asked
         rest = dict(body)
@@ -36,7 +36,7 @@ class Completions:
         for name in ("model", "stream", "stream_options"):
             rest.pop(name, None)
         params = take_params(rest, PARAMS)
-        return Contract(kind="completion", prompt=prompt, params=params, passthrough=rest)
+        return Contract(kind="completion", prompt=prompt, params=params, passthrough=rest, **aimed)
 
     def whole(self, result: Result, asked: Asked) -> dict[str, Any]:
         """Give the body of a whole answer."""

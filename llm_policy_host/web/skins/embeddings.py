@@ -23,12 +23,12 @@ class Embeddings:
 
     path = "/embeddings"
 
-    def read(self, body: dict[str, Any], asked: Asked) -> Contract:
+    def read(self, body: dict[str, Any], asked: Asked, **aimed: Any) -> Contract:  # noqa: ANN401 - a contract's
         """Make a contract of a body."""
         if asked.is_stream:
             raise invalid("vectors are not streamed", "stream")
         rest = {name: value for name, value in body.items() if name not in ("model", "stream", "input")}
-        return Contract(kind="embeddings", embed=_inputs(body.get("input")), passthrough=rest)
+        return Contract(kind="embeddings", embed=_inputs(body.get("input")), passthrough=rest, **aimed)
 
     def whole(self, result: Result, asked: Asked) -> dict[str, Any]:
         """Give the body of a whole answer."""

@@ -51,9 +51,10 @@ class Messages:
 
     path = "/messages"
 
-    def read(self, body: dict[str, Any], asked: Asked) -> Contract:
+    def read(self, body: dict[str, Any], asked: Asked, **aimed: Any) -> Contract:  # noqa: ANN401 - a contract's
         """Make a contract of a body."""
-        return messages_body.read(body, asked.headers.get(b"anthropic-beta", b"").decode("latin-1"))
+        betas = asked.headers.get(b"anthropic-beta", b"").decode("latin-1")
+        return messages_body.read(body, betas, **aimed)
 
     def whole(self, result: Result, asked: Asked) -> dict[str, Any]:
         """Give the body of a whole answer: the provider's own, where it is of this dialect."""

@@ -32,7 +32,7 @@ _SERVERS_OWN = re.compile(r"redacted_thinking|server_tool_use|mcp_tool_use|compa
 """Records of what the vendor's servers did or sealed: nothing that another vendor could read."""
 
 
-def read(body: dict[str, Any], betas: str = "") -> Contract:
+def read(body: dict[str, Any], betas: str = "", **aimed: Any) -> Contract:  # noqa: ANN401 - a contract's
     """Make a contract of a body; `betas` is the header by which a caller turns on fields of it."""
     thread, lost = Thread(), [name for name in body if name not in _TOLD.split() and body[name] is not None]
     _read_system(body.get("system"), "system", thread)
@@ -58,6 +58,7 @@ def read(body: dict[str, Any], betas: str = "") -> Contract:
             "_betas": turned_on,
         },
         dialect="anthropic",
+        **aimed,
     )
 
 

@@ -61,10 +61,10 @@ class Responses:
 
     path = "/responses"
 
-    def read(self, body: dict[str, Any], asked: Asked) -> Contract:
+    def read(self, body: dict[str, Any], asked: Asked, **aimed: Any) -> Contract:  # noqa: ANN401 - a contract's
         """Make a contract of a body."""
         del asked
-        return responses_body.read(body)
+        return responses_body.read(body, **aimed)
 
     def whole(self, result: Result, asked: Asked) -> dict[str, Any]:
         """Give the body of a whole answer: the provider's own, where it is of this dialect."""

@@ -34,7 +34,7 @@ _SERVERS_OWN = re.compile(
 """Records of what the vendor's servers did or sealed: nothing that another vendor could read."""
 
 
-def read(body: dict[str, Any]) -> Contract:
+def read(body: dict[str, Any], **aimed: Any) -> Contract:  # noqa: ANN401 - a contract's
     """Make a contract of a body."""
     _refuse_kept(body)
     lost = [name for name in body if name not in _TOLD.split() and body[name] not in (None, False)]
@@ -61,6 +61,7 @@ def read(body: dict[str, Any]) -> Contract:
             "_lost": lost,
         },
         dialect="openai_responses",
+        **aimed,
     )
 
 
