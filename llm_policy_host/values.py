@@ -110,6 +110,26 @@ CostBasis = Literal["reported", "computed", "estimated", "subscription", "unknow
 
 @quick
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Who asks, and through what: what the ledger notes of a request beside its contract (spec 5.2).
+
+    `accounts` is the path that pays, the leaf first; `idem` the digest of an Idempotency-Key; `parent` the
+    run that this one is a part of, as its `node`.
+    """
+
+    api: str = "python"
+    by: Literal["driver", "gateway"] = "driver"
+    tenant: str = "local"
+    accounts: tuple[str, ...] = ()
+    key_id: str | None = None
+    session: str | None = None
+    idem: str | None = None
+    parent: str | None = None
+    node: str | None = None
+
+
+@quick
+@dataclass(frozen=True, slots=True)
 class Contract:
     """What a caller asks for: the messages, and the policy that chooses who answers.
 
@@ -144,6 +164,7 @@ class Contract:
     extra_candidates: Sequence[Mapping[str, Any]] = ()
     timeout_ms: int | None = None
     deadline_ms: int | None = None
+    origin: Origin = Origin()
 
 
 @quick
@@ -274,7 +295,10 @@ class Timeouts:
 @quick
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One attempt as a provider adapter gets it: the target, the parameters, the messages."""
+    """One attempt as a provider adapter gets it: the target, the parameters, the messages.
+
+    `run` and `attempt` number it among those of its process; they are told to nobody outside.
+    """
 
     provider_id: str
     model_family: str
@@ -295,6 +319,29 @@ class Call:
     region: str | None = None
     offer: Mapping[str, Any] = field(default_factory=nothing)
     timeouts: Timeouts = Timeouts()
+    run: int = 0
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The most that an attempt can take; None is what nothing bounds.
+
+    `why` says why there is no price: `unpriced`, or `unbounded` where the tokens are.
+    """
+
+    tokens: int | None
+    usd_micro: int | None
+    why: Literal["unpriced", "unbounded"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An attempt that no account pays for: nobody is called, and nobody is to blame."""
+
+    code: str
+    resource: str | None = None
+    account: str | None = None
 
 
 @quick
@@ -414,7 +461,10 @@ class Attempt:
 @quick
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a run ended. `failures` holds every misfortune on the way, in order."""
+    """How a run ended. `failures` holds every misfortune on the way, in order.
+
+    `run_id` names it in the ledger, where one is kept.
+    """
 
     ok: bool
     response: Response | None = None
@@ -427,3 +477,4 @@ class Result:
     cost: Cost = Cost()
     upstream_ms: float = 0.0
     seed: int | None = None
+    run_id: str | None = None
