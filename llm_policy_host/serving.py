@@ -96,7 +96,7 @@ class _Current:
         await self().close()
 
     def _make(self, path: Path) -> Host:
-        host = Host.from_config(path, clock=self._host.clock)
+        host = Host.from_config(path, clock=self._host.clock, reel=self._host.reel)
         if self._check is not None:
             self._check(host)
         if self._listener is not None:

@@ -28,6 +28,7 @@ from .market.observed import Observed
 from .marketplace import make_market, pins
 from .providers._http import HttpClient
 from .providers.prices import Prices, Snapshot
+from .providers.reel import Unrecorded
 from .providers.registry import ADAPTERS, Adapters, lacking
 from .providers.scripted import check_scripts
 from .run.driver import Driver, Surroundings
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from .core.engine import Mistake
     from .market.market import Market
     from .ports import Clock
+    from .providers.reel import Reel
     from .run.driver import Live
     from .values import Attempt, Contract, Plain, Ranking, Result, StreamChunk
 
@@ -58,12 +60,19 @@ class Host:
     """Policies at work: contracts go in, results come out.
 
     One engine and one health for all callers, on whatever event loop or thread they are; the
-    connections belong to each loop.
+    connections belong to each loop. A `reel` records its calls or answers them.
     """
 
-    def __init__(self, config: Config, clock: Clock, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        environment: Mapping[str, str] | None = None,
+        reel: Reel | None = None,
+    ) -> None:
         self.config = config
         self.clock = clock
+        self.reel: Reel = reel or Unrecorded()
         self._scripts = read_scripts(config.document, config.settings.scripts, config.directory)
         self.engine = _create_engine(config)
         _check_scripts(config, self._scripts)
@@ -75,23 +84,29 @@ class Host:
             self.secrets,
             OAuthTools(clock, config.directory, HttpClient),
         )
-        self.disabled: Mapping[str, str] = _find_disabled(config, self._auth)
+        self._keys = self.reel.keys(self._auth)
+        self.disabled: Mapping[str, str] = _find_disabled(config, self._auth) if self.reel.is_live else {}
         self.market = make_market(config, self.secrets, clock, secrets.SystemRandom().random, environment)
         self.observed = Observed(clock)
         self.prices = _prices(config, clock)
         self._listeners: list[Callable[[Attempt], None]] = [self.observed.note, self.market.note]
         gather = _Gathering(config, self.disabled, self.market, self.observed)
-        self._around = _surroundings(config, gather, self._heard, self.prices)
+        self._around = _surroundings(config, gather, self._heard, self.prices, self.reel)
         self._rims: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Rim] = weakref.WeakKeyDictionary()
         self._portal: _Portal | None = None
         self._lock = threading.Lock()
 
     @classmethod
     def from_config(
-        cls, path: str | Path, *, clock: Clock | None = None, environment: Mapping[str, str] | None = None
+        cls,
+        path: str | Path,
+        *,
+        clock: Clock | None = None,
+        environment: Mapping[str, str] | None = None,
+        reel: Reel | None = None,
     ) -> Self:
         """Make a host from a YAML or Lua file; `ConfigError` names every mistake in it."""
-        return cls(load_config(Path(path)), clock or SystemClock(), environment)
+        return cls(load_config(Path(path)), clock or SystemClock(), environment, reel)
 
     @classmethod
     def from_data(
@@ -101,13 +116,14 @@ class Host:
         directory: Path | None = None,
         clock: Clock | None = None,
         environment: Mapping[str, str] | None = None,
+        reel: Reel | None = None,
     ) -> Self:
         """Make a host from a config that a program holds."""
-        return cls(config_from_data(data, directory), clock or SystemClock(), environment)
+        return cls(config_from_data(data, directory), clock or SystemClock(), environment, reel)
 
     async def prepare(self) -> None:
         """Get ready in this loop: the market is asked once and polled from then on, prices are read."""
-        await self.market.attend(self._rim().adapters.http)
+        await self._attend(self._rim())
         if self.prices.is_wanted_for(self.engine.candidates):
             await asyncio.to_thread(self.prices.load)
 
@@ -116,7 +132,7 @@ class Host:
         rim = self._rim()
         rim.under_way += 1
         try:
-            await self.market.attend(rim.adapters.http)
+            await self._attend(rim)
             if contract.flow_ir is not None:
                 return await self._flow(rim, contract).result()
             return await rim.driver.run(contract)
@@ -138,7 +154,7 @@ class Host:
     async def _stream(self, rim: _Rim, contract: Contract) -> AsyncGenerator[StreamChunk, None]:
         rim.under_way += 1
         try:
-            await self.market.attend(rim.adapters.http)
+            await self._attend(rim)
             is_flow = contract.flow_ir is not None
             stream = self._flow(rim, contract).stream() if is_flow else rim.driver.stream(contract)
             async with aclosing(stream) as chunks:
@@ -146,6 +162,11 @@ class Host:
                     yield chunk
         finally:
             rim.under_way -= 1
+
+    async def _attend(self, rim: _Rim) -> None:
+        """See to it that the market is polled; a replay has its offers from the recording."""
+        if self.reel.is_live:
+            await self.market.attend(rim.adapters.http)
 
     def run_sync(self, contract: Contract) -> Result:
         """Take a contract to its result, for callers without an event loop; it blocks its thread."""
@@ -156,11 +177,11 @@ class Host:
 
     def rank(self, contract: Contract) -> Ranking:
         """Say who would serve a contract, without any effect and without spending anything."""
-        return Driver(self.engine, {}, self._auth, self.clock, self._around).rank(contract)
+        return Driver(self.engine, {}, self._keys, self.clock, self._around).rank(contract)
 
     def explain(self, contract: Contract) -> Plain:
         """Say why a contract's plan is as it is: `{ordered, rejected, policy}`, or `{error, refusal}`."""
-        return Driver(self.engine, {}, self._auth, self.clock, self._around).explain(contract)
+        return Driver(self.engine, {}, self._keys, self.clock, self._around).explain(contract)
 
     @cached_property
     def language(self) -> Language:
@@ -275,13 +296,15 @@ class Host:
             raise UsageError("no event loop runs here: use `run_sync`") from None
         rim = self._rims.get(loop)
         if rim is None:
-            adapters = Adapters(self.clock, self._scripts, self._auth.note_quota, pins(self.config))
+            adapters = Adapters(
+                self.clock, self._scripts, self._auth.note_quota, pins(self.config), self.reel.wrap
+            )
             rim = self._rims[loop] = _Rim(self, adapters)
         return rim
 
     def drive(self, adapters: Adapters, lanes: Lanes | None = None) -> Driver:
         """Give a driver of this host's engine over some adapters."""
-        return Driver(self.engine, adapters.by_kind, self._auth, self.clock, self._around, lanes)
+        return Driver(self.engine, adapters.by_kind, self._keys, self.clock, self._around, lanes)
 
 
 class _Rim:
@@ -436,7 +459,7 @@ def _new_seed() -> int:
 
 
 def _surroundings(
-    config: Config, gather: _Gathering, observe: Callable[[Attempt], None], pricer: Prices
+    config: Config, gather: _Gathering, observe: Callable[[Attempt], None], pricer: Prices, reel: Reel
 ) -> Surroundings:
     settings = config.settings
     return Surroundings(
@@ -447,4 +470,5 @@ def _surroundings(
         gather=gather,
         observe=observe,
         pricer=pricer,
+        open_run=reel.open_run,
     )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from llm_policy_host.ports import Clock
     from llm_policy_host.values import Call, Credential
 
-    from ._http import HttpClient, HttpStream
+    from ._http import Http, Streamed
 
 MAX_BAD_EVENTS = 16
 """Events of one stream that may be unreadable before the stream is given up."""
@@ -52,7 +52,7 @@ class Reader(Protocol):
 class HttpAdapter(ABC):
     """A dialect that posts JSON: an adapter says what is asked and how an answer is read."""
 
-    def __init__(self, http: HttpClient, clock: Clock) -> None:
+    def __init__(self, http: Http, clock: Clock) -> None:
         self._http = http
         self._clock = clock
 
@@ -104,7 +104,7 @@ class HttpAdapter(ABC):
         """Classify an answer that is no success."""
         return of_answer(status, headers, body, self._clock.now_ms())
 
-    async def _items(self, call: Call, stream: HttpStream) -> AsyncIterator[Sequence[StreamChunk] | Failure]:
+    async def _items(self, call: Call, stream: Streamed) -> AsyncIterator[Sequence[StreamChunk] | Failure]:
         kind = stream.headers.get("content-type", "")
         if stream.status != 200:
             yield self._refused(stream.status, stream.headers, await stream.read())
@@ -118,7 +118,7 @@ class HttpAdapter(ABC):
                 yield item
 
 
-async def _pieces(stream: HttpStream, reader: Reader) -> AsyncIterator[Sequence[StreamChunk] | Failure]:
+async def _pieces(stream: Streamed, reader: Reader) -> AsyncIterator[Sequence[StreamChunk] | Failure]:
     async for piece in stream.pieces():
         chunks, failure = reader.feed(piece)
         if chunks:

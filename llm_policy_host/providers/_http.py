@@ -7,9 +7,9 @@ request closes its connection. Nothing is sent twice. Decision 0013 says why thi
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from functools import lru_cache
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from llm_policy_host.values import HttpAnswer
 
@@ -19,7 +19,7 @@ from ._wire import TooLargeError
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     import httpx
 
@@ -29,6 +29,36 @@ MAX_BODY_BYTES = 32 * 1024 * 1024
 """An answer beyond this is refused (spec 3.6 bounds requests alike)."""
 
 _TROUBLES = (OSError, ValueError)
+
+
+class Streamed(Protocol):
+    """An answer over HTTP whose body arrives in pieces; header names are in lower case."""
+
+    @property
+    def status(self) -> int:
+        """Give the status."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Give the headers."""
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Give the body as it comes."""
+
+    async def read(self) -> bytes:
+        """Give the rest of the body."""
+
+
+class Http(Protocol):
+    """What an adapter needs of HTTP. A broken wire is a `TransportError`."""
+
+    def post(
+        self, url: str, headers: Mapping[str, str], body: bytes
+    ) -> AbstractAsyncContextManager[Streamed]:
+        """Send a JSON body and give the answer as a stream."""
+
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
+        """Send a JSON body and give the whole answer."""
 
 
 class HttpStream:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from llm_policy_host.ports import Clock, Provider
     from llm_policy_host.values import Call, Credential
 
-    from ._http import HttpClient
+    from ._http import Http
     from ._request import Conversation, Piece, ToolResult, Turn
 
 _CONFIG: Final[Mapping[str, str]] = {"max_tokens": "maxTokens", "temperature": "temperature", "top_p": "topP"}
@@ -60,9 +60,9 @@ class Bedrock(HttpAdapter):
     With a secret it is a bearer, Bedrock's own API key; without one, calls are signed.
     """
 
-    def __init__(self, http: HttpClient, clock: Clock) -> None:
+    def __init__(self, http: Http, clock: Clock, signer: Signer) -> None:
         super().__init__(http, clock)
-        self._signer = Signer("bedrock")
+        self._signer = signer
 
     def unsaid(self, call: Call) -> Sequence[str]:
         """Name what Converse has no words for, or a model of vectors."""

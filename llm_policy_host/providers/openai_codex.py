@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from llm_policy_host.ports import Clock, Provider
     from llm_policy_host.values import Call, Credential, Response, StreamChunk
 
-    from ._http import HttpClient, HttpStream
+    from ._http import Http, Streamed
     from ._quota import NoteQuota
 
 DEFAULT_URL = "https://chatgpt.com/backend-api/codex"
@@ -62,7 +62,7 @@ _UNKNOWN_WINDOW_MS = 3_600_000
 class OpenAICodex(HttpAdapter):
     """Speaks to `{base_url}/responses`, and tells what is left of an account's quota."""
 
-    def __init__(self, http: HttpClient, clock: Clock, note_quota: NoteQuota) -> None:
+    def __init__(self, http: Http, clock: Clock, note_quota: NoteQuota) -> None:
         super().__init__(http, clock)
         self._note_quota = note_quota
 
@@ -123,7 +123,7 @@ class OpenAICodex(HttpAdapter):
         del call
         return ResponsesReader(headers, self._clock.now_ms())
 
-    async def _gathered(self, call: Call, credential: Credential, stream: HttpStream) -> Response | Failure:
+    async def _gathered(self, call: Call, credential: Credential, stream: Streamed) -> Response | Failure:
         refused = await self._begun(call, credential, stream)
         if refused is not None:
             return refused
@@ -139,7 +139,7 @@ class OpenAICodex(HttpAdapter):
 
     # Quotas -----------------------------------------------------------------------------------
 
-    async def _begun(self, call: Call, credential: Credential, stream: HttpStream) -> Failure | None:
+    async def _begun(self, call: Call, credential: Credential, stream: Streamed) -> Failure | None:
         """Take note of what the headers say; give the failure where the status is one."""
         now_ms = self._clock.now_ms()
         quota = read_quota(stream.headers, now_ms)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from llm_policy_host.values import Call, Credential
 
     from ._exchange import Reader
-    from ._http import HttpClient
+    from ._http import Http
 
 _HOST_PARAMS = frozenset({"timeout_ms", "ttft_ms", "idle_ms"})
 """Parameters that the driver obeys and no provider is told."""
@@ -37,7 +37,7 @@ class OpenAICompatible(HttpAdapter):
     header, or `provider.only`.
     """
 
-    def __init__(self, http: HttpClient, clock: Clock, pins: Mapping[str, str] | None = None) -> None:
+    def __init__(self, http: Http, clock: Clock, pins: Mapping[str, str] | None = None) -> None:
         super().__init__(http, clock)
         self._pins = dict(pins or {})
 

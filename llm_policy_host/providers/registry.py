@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llm_policy_host.values import NOTHING, nothing
 
+from ._aws import Signer
 from ._http import HttpClient
 from ._quota import ignored
 from .anthropic import Anthropic
@@ -19,10 +21,11 @@ from .openai_compatible import OpenAICompatible
 from .scripted import Scripted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from llm_policy_host.ports import Clock, Provider
 
+    from ._http import Http
     from ._quota import NoteQuota
 
 
@@ -30,16 +33,20 @@ if TYPE_CHECKING:
 class Tools:
     """What an adapter may be built from."""
 
-    http: HttpClient
+    http: Http
     clock: Clock
     scripts: Mapping[str, Any]
     note_quota: NoteQuota = ignored
     pins: Mapping[str, str] = field(default_factory=nothing)
+    signer: Signer = field(default_factory=lambda: Signer("bedrock"))
 
 
-ADAPTERS: Mapping[str, Callable[[Tools], Provider]] = {
+Make = Callable[["Tools"], "Provider"]
+"""How an adapter is made."""
+
+ADAPTERS: Mapping[str, Make] = {
     "anthropic": lambda tools: Anthropic(tools.http, tools.clock),
-    "bedrock": lambda tools: Bedrock(tools.http, tools.clock),
+    "bedrock": lambda tools: Bedrock(tools.http, tools.clock, tools.signer),
     "google": lambda tools: Google(tools.http, tools.clock),
     "openai_codex": lambda tools: OpenAICodex(tools.http, tools.clock, tools.note_quota),
     "openai_compatible": lambda tools: OpenAICompatible(tools.http, tools.clock, tools.pins),
@@ -59,7 +66,7 @@ def lacking(kind: str) -> str | None:
 
 
 class Adapters:
-    """One adapter per dialect over one pool of connections."""
+    """One adapter per dialect over one pool of connections; `wrap` may put something before each."""
 
     def __init__(
         self,
@@ -67,10 +74,11 @@ class Adapters:
         scripts: Mapping[str, Any],
         note_quota: NoteQuota = ignored,
         pins: Mapping[str, str] = NOTHING,
+        wrap: Callable[[Make, Tools], Provider] = lambda make, tools: make(tools),
     ) -> None:
         self.http = HttpClient()
         tools = Tools(self.http, clock, scripts, note_quota, pins)
-        self.by_kind: Mapping[str, Provider] = {kind: make(tools) for kind, make in ADAPTERS.items()}
+        self.by_kind: Mapping[str, Provider] = {kind: wrap(make, tools) for kind, make in ADAPTERS.items()}
 
     async def close(self) -> None:
         """Give back every adapter's things and the connections."""

@@ -43,7 +43,9 @@ class Ready:
     call: Call
 
 
-def call_of(contract: Contract, step: Step, default_timeout_ms: float) -> Call:
+def call_of(
+    contract: Contract, step: Step, default_timeout_ms: float, run: int = 0, attempt: int = 0
+) -> Call:
     """Join what the core decided with the messages it never saw."""
     candidate = step.candidate
     params = dict(_given(contract) if step.params is None else step.params)
@@ -69,6 +71,8 @@ def call_of(contract: Contract, step: Step, default_timeout_ms: float) -> Call:
         region=candidate.get("aws_region") or candidate.get("region"),
         offer=candidate.get("offer") or NOTHING,
         timeouts=Timeouts(attempt_ms or default_timeout_ms, ttft_ms, idle_ms),
+        run=run,
+        attempt=attempt,
     )
 
 

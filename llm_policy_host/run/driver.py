@@ -122,26 +122,32 @@ class Driver:
 
     def rank(self, contract: Contract) -> Ranking:
         """Plan a contract without any effect."""
-        return read_ranking(self._engine.rank(shape(contract), self._inputs(self._seed(contract))))
+        return read_ranking(
+            self._engine.rank(shape(contract), self._inputs(self._seed(contract), self._around.gather()))
+        )
 
     def explain(self, contract: Contract) -> Plain:
         """Say why a contract's plan is as it is: `{ordered, rejected, policy}`, or `{error, refusal}`."""
-        return self._engine.explain(shape(contract), self._inputs(self._seed(contract)))
+        return self._engine.explain(
+            shape(contract), self._inputs(self._seed(contract), self._around.gather())
+        )
 
     # Steps ------------------------------------------------------------------------------------
 
     def _open(self, contract: Contract) -> Run:
-        seed = self._seed(contract)
         bound_ms = self._around.deadline_ms if contract.deadline_ms is None else contract.deadline_ms
-        inputs = self._inputs(seed)
+        number, seed, others = self._around.open_run(
+            self._seed(contract), self._around.gather(), is_given=contract.seed is not None
+        )
+        inputs = self._inputs(seed, others)
         step = self._engine.start(shape(contract), inputs)
-        return Run(contract, step, seed, inputs.now_ms + bound_ms)
+        return Run(contract, step, seed, inputs.now_ms + bound_ms, number)
 
     def _seed(self, contract: Contract) -> int:
         return self._around.new_seed() if contract.seed is None else contract.seed
 
-    def _inputs(self, seed: Plain) -> Inputs:
-        others, full = self._around.gather(), self._full()
+    def _inputs(self, seed: Plain, others: Mapping[str, Any]) -> Inputs:
+        full = self._full()
         if full:
             others = {**others, "disabled": {**others.get("disabled", {}), **full}}
         return Inputs(self._clock.now_ms(), seed, self._around.is_full_trace, others)

@@ -176,7 +176,7 @@ class Sender:
         """Find who speaks the dialect and the credential, and filter what is sent."""
         run.attempts += 1
         contract, step = run.contract, run.step
-        call = call_of(contract, step, self._around.timeout_ms)
+        call = call_of(contract, step, self._around.timeout_ms, run.number, run.attempts)
         run.api_kind = call.api_kind
         provider = self._providers.get(call.api_kind)
         if provider is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from llm_policy_host.values import nothing
 
@@ -14,12 +14,27 @@ if TYPE_CHECKING:
     from llm_policy_host.values import Attempt, Change, Contract, Credential, Failure, Response, Step
 
 
+class OpenRun(Protocol):
+    """Begins a run: gives its number, the seed it draws by and what the host knows in that moment."""
+
+    def __call__(
+        self, seed: int, others: Mapping[str, Any], *, is_given: bool
+    ) -> tuple[int, int, Mapping[str, Any]]:
+        """Take what would hold; `is_given` says that the seed is the caller's own."""
+
+
+def unnumbered(seed: int, others: Mapping[str, Any], *, is_given: bool) -> tuple[int, int, Mapping[str, Any]]:
+    """Let what would hold, hold: nobody asks for the run's number."""
+    del is_given
+    return 0, seed, others
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What the driver is told of its host once.
 
     `new_seed` gives a run's seed where its caller did not; `gather` what the host knows now, the
-    same mapping as long as nothing of it changed; `observe` is told of each attempt.
+    same mapping as long as nothing of it changed; `observe` is told of each attempt; `open_run` of each run.
     """
 
     new_seed: Callable[[], int]
@@ -29,6 +44,7 @@ class Surroundings:
     gather: Callable[[], Mapping[str, Any]] = nothing
     observe: Callable[[Attempt], None] | None = None
     pricer: Pricer | None = None
+    open_run: OpenRun = unnumbered
 
 
 @dataclass(slots=True)
@@ -39,6 +55,7 @@ class Run:
     step: Step
     seed: int
     ends_at_ms: int
+    number: int = 0
     is_late: bool = False
     attempts: int = 0
     api_kind: str = ""
