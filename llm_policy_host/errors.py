@@ -63,3 +63,13 @@ class SandboxError(HostError):
 
 class UsageError(HostError):
     """A call that makes no sense in the state the host is in."""
+
+
+class LedgerError(HostError):
+    """An event that the ledger does not take, or a line that is none: which rule, where, and why."""
+
+    def __init__(self, code: str, path: str, detail: str) -> None:
+        self.code = code
+        self.path = path
+        self.detail = detail
+        super().__init__(f"{path}: {detail}")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from .values import NOTHING
 
+LedgerRow: TypeAlias = "tuple[int, str | None, str, str, str | None, bytes]"
+"""A line of the ledger and what a store finds it by: seq, run, type, tenant, idem, line."""
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from .values import (
         Call,
@@ -134,3 +138,49 @@ class Engine(Protocol):
 
     def status(self, now_ms: int) -> Plain:
         """Give the health of every provider."""
+
+
+class LedgerTransaction(Protocol):
+    """The ledger's lines while no other process may add any; all that is inserted stays, or nothing."""
+
+    def lines(self, after_seq: int) -> Iterator[bytes]:
+        """Give the lines behind one, in order, without their line ends."""
+
+    def insert(self, rows: Sequence[LedgerRow]) -> None:
+        """Add lines at the end."""
+
+
+class EventStore(Protocol):
+    """Where the ledger's lines and blobs lie: it knows their order, and nothing of what they say.
+
+    A store that `is_shared` is written by several processes, each line in a transaction; into one that is
+    not, lines are `put` and reach the disk soon, in their order.
+    """
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes write too."""
+
+    def lines(self, after_seq: int = 0) -> Iterator[bytes]:
+        """Give the lines behind one, in order, without their line ends; what was put is among them."""
+
+    def put(self, row: LedgerRow) -> None:
+        """Take the next line; returns at once. A `LedgerError` with code `store` if writing has failed."""
+
+    async def durable(self, seq: int) -> None:
+        """Return once the line `seq` outlives a loss of power."""
+
+    def transaction(self) -> AbstractContextManager[LedgerTransaction]:
+        """Keep other processes out until it ends; it commits, or takes all back if left by an exception."""
+
+    def blob_put(self, digest: str, data: bytes) -> None:
+        """Keep a blob under its digest; once is enough. It is durable before any later line is."""
+
+    def blob_get(self, digest: str) -> bytes | None:
+        """Give a blob, or None where there is none."""
+
+    def cut(self, after_seq: int) -> None:
+        """Forget the lines behind one: a torn tail."""
+
+    def close(self) -> None:
+        """Write what is left and give back what it holds."""

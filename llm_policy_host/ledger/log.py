@@ -1,0 +1,117 @@
+"""The log: the only door to the ledger. What it returns is accepted, chained, and on its way to the store."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeAlias
+
+from llm_policy_host.errors import LedgerError, UsageError
+
+from .chain import Chain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from llm_policy_host.ports import Clock, EventStore
+
+    from .chain import Fold
+    from .event import Draft, Event
+
+_Waiting: TypeAlias = "tuple[Draft, asyncio.Future[Event]]"
+
+
+class Log:
+    """Appends to a store. Use `recovery.open_log`, which reads what is there and mends its end.
+
+    Over a store of its own an event is accepted at once, in memory (`append`). Over a shared one it is
+    accepted in a transaction (`accept`, for both): what other processes wrote is read first, and the
+    callers that wait meanwhile share the next.
+    """
+
+    def __init__(self, store: EventStore, clock: Clock, make_fold: Callable[[], Fold] | None = None) -> None:
+        self.store = store
+        self.clock = clock
+        self._make_fold = make_fold
+        self.chain = self._begin()
+        self._waiting: list[_Waiting] = []
+        self._committing: asyncio.Task[None] | None = None
+
+    def _begin(self) -> Chain:
+        return Chain(self._make_fold() if self._make_fold else None)
+
+    @property
+    def seq(self) -> int:
+        """Give the number of the last event, 0 before the first."""
+        return self.chain.seq
+
+    def append(self, draft: Draft) -> Event:
+        """Accept a draft at once, or raise a `LedgerError`; only over a store that is not shared."""
+        if self.store.is_shared:
+            raise UsageError("the ledger is shared with other processes: use `accept`")
+        event = self.chain.accept(draft, self.clock.now_ms())
+        self.store.put(event[:6])
+        return event
+
+    async def accept(self, draft: Draft) -> Event:
+        """Accept a draft, or raise a `LedgerError`."""
+        if not self.store.is_shared:
+            return self.append(draft)
+        future: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+        self._waiting.append((draft, future))
+        if self._committing is None:
+            self._committing = asyncio.create_task(self._commit_waiting())
+        return await future
+
+    async def durable(self, seq: int) -> None:
+        """Return once an event outlives a loss of power."""
+        await self.store.durable(seq)
+
+    def find(self, tenant: str, idem: str) -> str | None:
+        """Give the run that an idempotency key of a tenant began."""
+        return self.chain.lineage.idem.get((tenant, idem))
+
+    def commit(self, drafts: Sequence[Draft]) -> list[Event | LedgerError]:
+        """Accept drafts in one transaction of a shared store: each becomes an event, or a refusal."""
+        made: list[Event | LedgerError] = []
+        try:
+            with self.store.transaction() as transaction:
+                self.follow(transaction.lines(self.chain.seq))
+                for draft in drafts:
+                    try:
+                        made.append(self.chain.accept(draft, self.clock.now_ms()))
+                    except LedgerError as error:
+                        made.append(error)
+                transaction.insert([each[:6] for each in made if not isinstance(each, LedgerError)])
+        except BaseException:
+            # the store took nothing of it: what is known is read again from the start
+            self.chain = self._begin()
+            raise
+        return made
+
+    def follow(self, lines: Iterable[bytes]) -> None:
+        """Take lines that are in the store already."""
+        follow = self.chain.follow
+        for line in lines:
+            follow(line)
+
+    async def _commit_waiting(self) -> None:
+        """Commit what waits, until nothing does; each failure goes to those whose event it was."""
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            try:
+                made = await asyncio.to_thread(self.commit, [draft for draft, _ in batch])
+            except Exception as error:  # noqa: BLE001 - told to everyone who waits for it
+                _tell(batch, [LedgerError("store", "ledger", str(error))] * len(batch))
+            else:
+                _tell(batch, made)
+        self._committing = None
+
+
+def _tell(batch: Sequence[_Waiting], made: Sequence[Event | LedgerError]) -> None:
+    for (_, future), each in zip(batch, made, strict=True):
+        if future.done():
+            continue
+        if isinstance(each, LedgerError):
+            future.set_exception(each)
+        else:
+            future.set_result(each)
