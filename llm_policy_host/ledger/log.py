@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from llm_policy_host.errors import LedgerError, UsageError
 
 from .chain import Chain
+from .event import blob_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -43,6 +44,17 @@ class Log:
     def seq(self) -> int:
         """Give the number of the last event, 0 before the first."""
         return self.chain.seq
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes write too, so that only `accept` will do."""
+        return self.store.is_shared
+
+    def blob(self, data: bytes) -> str:
+        """Keep a blob; give the digest that names it."""
+        digest = blob_digest(data)
+        self.store.blob_put(digest, data)
+        return digest
 
     def append(self, draft: Draft) -> Event:
         """Accept a draft at once, or raise a `LedgerError`; only over a store that is not shared."""

@@ -87,7 +87,7 @@ class Row:
 
 
 _LIMITS = record(usd_micro=optional(COUNT), tokens=optional(COUNT), calls=optional(COUNT))
-_AMOUNTS = record(usd_micro=optional(COUNT), tokens=COUNT, calls=COUNT)
+_AMOUNTS = record(usd_micro=optional(COUNT), tokens=optional(COUNT), calls=COUNT)
 _TOKENS = record(
     input=optional(COUNT),
     output=optional(COUNT),
@@ -95,7 +95,7 @@ _TOKENS = record(
     cache_write=optional(COUNT),
     reasoning=optional(COUNT),
 )
-_WINDOW = one_of("lifetime", "day", "hour")
+_WINDOW = one_of("lifetime", "day", "hour", "minute")
 _MODE = one_of("work", "steward")
 _TRIES = whole(1, 100_000)
 
@@ -109,6 +109,7 @@ _DIGESTS: Mapping[str, Kind | Field] = {
     "decision_digest": optional(DIGEST),
     "trace_digest": optional(DIGEST),
     "attempts": COUNT,
+    "skips": optional(names(1000)),
 }
 _END: Mapping[str, Any] = {
     "obs": {"ms": optional(COUNT), "usd_micro": optional(COUNT), "tokens": optional(COUNT)},
@@ -206,7 +207,7 @@ ROWS: Mapping[str, Row] = {
             "is_stream": FLAG,
             "is_flow": optional(FLAG),
             "node": optional(NAME),
-            "shape": optional(BLOB),
+            "shape": optional(DIGEST),
             "account": optional(NAME),
             "key_id": optional(NAME),
             "session": optional(NAME),
@@ -227,12 +228,12 @@ ROWS: Mapping[str, Row] = {
         core={
             "policy_id": optional(NAME),
             "catalog_id": optional(NAME),
-            "ctx": optional(BLOB),
+            "ctx": optional(DIGEST),
             "seed": optional(whole(-(2**53) + 1)),
             "deadline_ms": optional(COUNT),
         },
         obs={"now_ms": optional(COUNT)},
-        refs={"policy": optional(BLOB), "catalog": optional(BLOB), "flow": optional(BLOB)},
+        refs={key: optional(BLOB) for key in ("policy", "catalog", "flow", "ctx", "shape")},
         follows=(START,),
         leads_to=ADMITTED,
     ),
@@ -244,6 +245,8 @@ ROWS: Mapping[str, Row] = {
             "attempt": _TRIES,
             "target": NAME,
             "estimate_micro": optional(COUNT),
+            "hold": optional(_AMOUNTS),
+            "accounts": optional(names(16)),
         },
         follows=_GOING,
         leads_to=ASKING,
