@@ -19,10 +19,10 @@ _QUIET_PASSES = 3
 
 
 class SystemClock:
-    """The machine's time: it starts at wall time and never goes back."""
+    """The machine's time: it starts at wall time, or at a given moment, and never goes back."""
 
-    def __init__(self) -> None:
-        self._origin_ns = time.time_ns() - time.monotonic_ns()
+    def __init__(self, now_ms: int | None = None) -> None:
+        self._origin_ns = (time.time_ns() if now_ms is None else now_ms * 1_000_000) - time.monotonic_ns()
 
     def now_ms(self) -> int:
         """Give milliseconds since 1970."""

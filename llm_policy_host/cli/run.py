@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_policy_host.errors import UsageError
-from llm_policy_host.wiring import Host
+from llm_policy_host.providers.replaying import Replayer
 
+from . import reels
 from .contracts import add_options, contract, contract_of_line, reason
 from .output import FAILED, OK, add_json, exit_code, failure_line, plain, print_json, refusal_text, warn
 from .progress import Progress
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llm_policy_host.values import Contract, Result
+    from llm_policy_host.wiring import Host
 
     from .output import Commands
 
@@ -32,20 +34,37 @@ def add(commands: Commands) -> None:
         "--batch", metavar="FILE", help="JSON lines: a text, or a record like {prompt, profile, …}"
     )
     parser.add_argument(
-        "--concurrency", type=int, default=4, metavar="N", help="calls at once in a batch (4)"
+        "--concurrency", type=int, metavar="N", help="calls at once in a batch (4; 1 with --record, --replay)"
     )
     parser.add_argument("--stream", action="store_true", help="print the answer as it comes")
     add_options(parser)
+    reels.add_options(parser)
+    parser.add_argument(
+        "--now-ms", type=int, metavar="MS", help="begin then, and wait for nothing: of scripted providers"
+    )
     add_json(parser)
     parser.set_defaults(do=do)
 
 
 def do(arguments: argparse.Namespace) -> int:
-    """Run."""
-    host = Host.from_config(arguments.config)
+    """Run; a replay that did not match is the caller's mistake, whatever came of it."""
+    host = reels.virtual_host(arguments)
+    try:
+        code = _do(host, arguments)
+    finally:
+        host.reel.close()
+    if isinstance(host.reel, Replayer):
+        host.reel.check()
+    return code
+
+
+def _do(host: Host, arguments: argparse.Namespace) -> int:
     if arguments.batch is not None:
         lines = _read_lines(arguments.batch)
-        return asyncio.run(_run_batch(host, lines, contract(arguments), max(1, arguments.concurrency)))
+        # one after the other, runs begin in the order in which their answers are in the file
+        usual = 4 if arguments.record is None and arguments.replay is None else 1
+        at_once = max(1, arguments.concurrency or usual)
+        return asyncio.run(_run_batch(host, lines, contract(arguments), at_once))
     prompt = arguments.prompt
     if prompt in (None, "-"):
         prompt = sys.stdin.read()

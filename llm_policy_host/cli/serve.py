@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llm_policy_host.errors import HostError
-from llm_policy_host.wiring import Host
 
+from . import reels
 from .output import OK, add_json, print_json
 
 if TYPE_CHECKING:
     import argparse
+
+    from llm_policy_host.wiring import Host
 
     from .output import Commands
 
@@ -30,6 +32,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("config", metavar="CONFIG", help="a YAML or Lua config")
     parser.add_argument("--host", default=HOST, help=f"the address to listen on (default {HOST})")
     parser.add_argument("--port", type=int, default=PORT, help=f"the port, 0 for any (default {PORT})")
+    reels.add_options(parser)
     add_json(parser)
     parser.set_defaults(do=do)
 
@@ -42,7 +45,7 @@ def do(arguments: argparse.Namespace) -> int:
     from llm_policy_host.web.server import Server, listen  # noqa: PLC0415 - as above
 
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    host = Host.from_config(arguments.config)
+    host = reels.lasting_host(arguments, logging.getLogger("llm_policy.replay").warning)
     check_address(arguments.host, host)
     reloads = Reloads(Path(arguments.config), lambda host: check_address(arguments.host, host))
     app = create_app(host, reloads)
