@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ class MemoryStore:
         self.rows: list[LedgerRow] = []
         self.blobs: dict[str, bytes] = {}
         self.put = self.rows.append
+        self._lock = threading.Lock()
 
     def lines(self, after_seq: int = 0) -> Iterator[bytes]:
         """Give the lines behind one."""
@@ -30,9 +32,10 @@ class MemoryStore:
     @contextmanager
     def transaction(self) -> Iterator[MemoryTransaction]:
         """Collect lines, and keep them unless an exception leaves."""
-        made = MemoryTransaction(self)
-        yield made
-        self.rows.extend(made.rows)
+        with self._lock:
+            made = MemoryTransaction(self)
+            yield made
+            self.rows.extend(made.rows)
 
     def blob_put(self, digest: str, data: bytes) -> None:
         """Keep a blob."""
