@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from llm_policy_host.errors import LedgerError, UsageError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .event import Draft, Event
 
 _Waiting: TypeAlias = "tuple[Draft, asyncio.Future[Event]]"
+Take: TypeAlias = "Callable[[Sequence[bytes], Sequence[Draft]], list[Event | LedgerError]]"
 
 
 class Log:
@@ -82,22 +83,32 @@ class Log:
         """Give the run that an idempotency key of a tenant began."""
         return self.chain.lineage.idem.get((tenant, idem))
 
-    def commit(self, drafts: Sequence[Draft]) -> list[Event | LedgerError]:
-        """Accept drafts in one transaction of a shared store: each becomes an event, or a refusal."""
-        made: list[Event | LedgerError] = []
+    def commit(self, drafts: Sequence[Draft], take: Take | None = None) -> list[Event | LedgerError]:
+        """Accept drafts in one transaction of a shared store: each becomes an event, or a refusal.
+
+        `take` says where `Log.take` runs; here, unless another thread than the log's has the transaction.
+        """
+        stored = self.chain.seq
         try:
             with self.store.transaction() as transaction:
-                self.follow(transaction.lines(self.chain.seq))
-                for draft in drafts:
-                    try:
-                        made.append(self.chain.accept(draft, self.clock.now_ms()))
-                    except LedgerError as error:
-                        made.append(error)
+                made = (take or self.take)(list(transaction.lines(stored)), drafts)
                 transaction.insert([each[:6] for each in made if not isinstance(each, LedgerError)])
         except BaseException:
-            # the store took nothing of it: what is known is read again from the start
-            self.chain = self._begin()
+            if self.chain.seq != stored:
+                # the store took nothing of it: what is known is read again from the start
+                self.chain = self._begin()
             raise
+        return made
+
+    def take(self, lines: Sequence[bytes], drafts: Sequence[Draft]) -> list[Event | LedgerError]:
+        """Take what others wrote, then drafts; nothing of it counts before the store has it."""
+        self.follow(lines)
+        made: list[Event | LedgerError] = []
+        for draft in drafts:
+            try:
+                made.append(self.chain.accept(draft, self.clock.now_ms()))
+            except LedgerError as error:
+                made.append(error)
         return made
 
     def follow(self, lines: Iterable[bytes]) -> None:
@@ -108,15 +119,27 @@ class Log:
 
     async def _commit_waiting(self) -> None:
         """Commit what waits, until nothing does; each failure goes to those whose event it was."""
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            try:
-                made = await asyncio.to_thread(self.commit, [draft for draft, _ in batch])
-            except Exception as error:  # noqa: BLE001 - told to everyone who waits for it
-                _tell(batch, [LedgerError("store", "ledger", str(error))] * len(batch))
-            else:
-                _tell(batch, made)
-        self._committing = None
+        take = self._take_on(asyncio.get_running_loop())
+        try:
+            while self._waiting:
+                batch = [each for each in self._waiting if not each[1].done()]
+                self._waiting = []
+                try:
+                    made = await asyncio.to_thread(self.commit, [draft for draft, _ in batch], take)
+                except Exception as error:  # noqa: BLE001 - told to everyone who waits for it
+                    _tell(batch, [LedgerError("store", "ledger", str(error))] * len(batch))
+                else:
+                    _tell(batch, made)
+        finally:
+            self._committing = None
+
+    def _take_on(self, loop: asyncio.AbstractEventLoop) -> Take:
+        """Let events be taken on the loop's thread, as everywhere else: who reads the fold needs no lock."""
+
+        async def taking(*given: Any) -> list[Event | LedgerError]:  # noqa: ANN401 - passed on
+            return self.take(*given)
+
+        return lambda *given: asyncio.run_coroutine_threadsafe(taking(*given), loop).result()
 
 
 def _tell(batch: Sequence[_Waiting], made: Sequence[Event | LedgerError]) -> None:

@@ -1,0 +1,226 @@
+"""The ledger in PostgreSQL: for several hosts that share one, or that have a database already."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+from llm_policy_host.errors import HostError
+
+from .database import PAGE, Segment, StoreError, taken
+from .durable import DurableStore
+
+try:
+    import psycopg
+except ImportError:  # the extra `postgres` is not installed
+    psycopg = None  # type: ignore[assignment] # asked for before every use
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from llm_policy_host.ports import LedgerRow
+
+    from .durable import Durability, Mode
+
+VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE llm_policy_ledger(version integer NOT NULL);
+CREATE TABLE llm_policy_event(
+  seq bigint PRIMARY KEY, run text, type text NOT NULL, tenant text NOT NULL, idem text, line bytea NOT NULL
+);
+CREATE UNIQUE INDEX llm_policy_event_idem ON llm_policy_event(tenant, idem)
+  WHERE idem IS NOT NULL AND type = 'RequestReceived';
+CREATE INDEX llm_policy_event_run ON llm_policy_event(run) WHERE run IS NOT NULL;
+CREATE TABLE llm_policy_blob(digest text PRIMARY KEY, data bytea NOT NULL);
+CREATE TABLE llm_policy_segment(first_seq bigint, last_seq bigint PRIMARY KEY, head_hash text, file text);
+"""
+
+_CLAIM: Final = 0x4C504C47
+"""The first half of our advisory locks; the second is the table, so that each schema has its own."""
+_TURN: Final = _CLAIM + 1
+_MAKING: Final = _CLAIM + 2
+_TABLE: Final = "to_regclass('llm_policy_event')::oid::int"
+
+
+def open_postgres(
+    url: str, durability: Durability = "batch", mode: Mode = "exclusive", archive: Path | None = None
+) -> DurableStore:
+    """Open the ledger of a database, or make it; a `LedgerError` where another process has it.
+
+    `url` may hold a password: it is in no message.
+    """
+    if psycopg is None:
+        raise HostError(
+            "a ledger in PostgreSQL needs the package `psycopg`: pip install 'llm-policy[postgres]'"
+        )
+    writing = PostgresDatabase(url, durability, mode)
+    return DurableStore(
+        writing.where,
+        writing,
+        lambda: PostgresDatabase(url, durability, "read"),
+        archive=archive,
+        mode=mode,
+    )
+
+
+class PostgresDatabase:
+    """A connection, with the claim to write that its mode says; it is made anew where it has broken."""
+
+    def __init__(self, url: str, durability: Durability, mode: Mode) -> None:
+        self._url = url
+        self._durability = durability
+        self._mode = mode
+        self.where = "postgresql"
+        self._sql = self._open()
+
+    def begin(self) -> None:
+        """Take the one writer's place; waits for who has it."""
+        if self._sql.closed:
+            self._sql = self._open()
+        with self._told():
+            self._sql.execute("BEGIN")
+            self._sql.execute(f"SELECT pg_advisory_xact_lock({_TURN}, {_TABLE})")
+
+    def commit(self) -> None:
+        """Keep what the transaction did."""
+        with self._told():
+            self._sql.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Take back what the transaction did."""
+        with suppress(psycopg.Error):
+            self._sql.rollback()
+
+    def page(self, after_seq: int, most: int = PAGE) -> Sequence[tuple[int, bytes]]:
+        """Give at most so many lines behind one."""
+        with self._told():
+            return self._sql.execute(
+                "SELECT seq, line FROM llm_policy_event WHERE seq > %s ORDER BY seq LIMIT %s",
+                (after_seq, most),
+                binary=True,
+            ).fetchall()
+
+    def last_seq(self) -> int:
+        """Give the number of the last line."""
+        with self._told():
+            found = self._sql.execute(
+                "SELECT coalesce((SELECT max(seq) FROM llm_policy_event),"
+                " (SELECT max(last_seq) FROM llm_policy_segment), 0)"
+            ).fetchone()
+        return int(found[0]) if found else 0
+
+    def insert(self, rows: Sequence[LedgerRow]) -> None:
+        """Add lines: a column each, in one statement."""
+        with self._told():
+            self._sql.execute(
+                "INSERT INTO llm_policy_event SELECT * FROM"
+                " unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::text[], %b::bytea[])",
+                [list(column) for column in zip(*rows, strict=True)],
+            )
+
+    def put_blobs(self, blobs: Mapping[str, bytes]) -> None:
+        """Keep blobs that are not kept yet."""
+        with self._told():
+            for each in blobs.items():
+                self._sql.execute("INSERT INTO llm_policy_blob VALUES (%s, %b) ON CONFLICT DO NOTHING", each)
+
+    def blob(self, digest: str) -> bytes | None:
+        """Give a blob."""
+        with self._told():
+            found = self._sql.execute(
+                "SELECT data FROM llm_policy_blob WHERE digest = %s", (digest,), binary=True
+            ).fetchone()
+        return None if found is None else bytes(found[0])
+
+    def remove(self, after_seq: int, up_to_seq: int) -> None:
+        """Remove the lines between two, the last included."""
+        with self._told():
+            self._sql.execute(
+                "DELETE FROM llm_policy_event WHERE seq > %s AND seq <= %s", (after_seq, up_to_seq)
+            )
+
+    def segments(self) -> Sequence[Segment]:
+        """Give the archive's segments in order."""
+        with self._told():
+            found = self._sql.execute(
+                "SELECT first_seq, last_seq, head_hash, file FROM llm_policy_segment ORDER BY last_seq"
+            ).fetchall()
+        return [Segment(*row) for row in found]
+
+    def put_segment(self, segment: Segment) -> None:
+        """Note a segment."""
+        with self._told():
+            self._sql.execute(
+                "INSERT INTO llm_policy_segment VALUES (%s, %s, %s, %s)",
+                (segment.first_seq, segment.last_seq, segment.head_hash, segment.file),
+            )
+
+    def close(self) -> None:
+        """Give the connection back, and its claim with it."""
+        self._sql.close()
+
+    def _open(self) -> psycopg.Connection:
+        try:
+            made = psycopg.connect(
+                self._url, autocommit=True, application_name="llm-policy ledger", client_encoding="utf8"
+            )
+        except psycopg.ProgrammingError:
+            raise StoreError(self.where, "the URL of the database cannot be read") from None
+        except psycopg.Error as error:
+            raise StoreError(self.where, f"cannot be reached{_state(error)}", is_passing=True) from None
+        self.where = f"postgresql database `{made.info.dbname}`"
+        try:
+            with self._told():
+                made.execute(f"SET synchronous_commit = {'off' if self._durability == 'off' else 'on'}")
+                self._make(made)
+                self._claim(made)
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def _make(self, made: psycopg.Connection) -> None:
+        """Make the tables, unless they are there; refuse those of another version."""
+        if made.execute("SELECT to_regclass('llm_policy_ledger')").fetchone() == (None,):
+            if self._mode == "read":
+                raise StoreError(self.where, "holds no ledger")
+            with made.transaction():
+                made.execute(f"SELECT pg_advisory_xact_lock({_MAKING}, 0)")
+                if made.execute("SELECT to_regclass('llm_policy_ledger')").fetchone() == (None,):
+                    made.execute(_SCHEMA)
+                    made.execute("INSERT INTO llm_policy_ledger VALUES (%s)", (VERSION,))
+        found = made.execute("SELECT version FROM llm_policy_ledger").fetchone()
+        if found != (VERSION,):
+            has = "no version" if found is None else f"the version {found[0]}"
+            raise StoreError(self.where, f"has {has}; this program reads {VERSION}")
+
+    def _claim(self, made: psycopg.Connection) -> None:
+        """Claim the ledger for this connection alone, or with others that share it."""
+        if self._mode == "read":
+            return
+        way = "" if self._mode == "exclusive" else "_shared"
+        if made.execute(f"SELECT pg_try_advisory_lock{way}({_CLAIM}, {_TABLE})").fetchone() == (True,):
+            return
+        holders = made.execute(
+            "SELECT pid, mode = 'ExclusiveLock' FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            " AND classid = %s AND objid = to_regclass('llm_policy_event')::oid"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) LIMIT 1",
+            (_CLAIM,),
+        ).fetchone()
+        holder, is_alone = holders or (0, False)
+        raise StoreError(self.where, taken(self._mode, f"the server's process {holder}", is_alone=is_alone))
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say the database's misfortunes by their code: its texts may hold values."""
+        try:
+            yield
+        except psycopg.Error as error:
+            is_passing = isinstance(error, psycopg.OperationalError)
+            raise StoreError(self.where, f"failed{_state(error)}", is_passing=is_passing) from None
+
+
+def _state(error: psycopg.Error) -> str:
+    return f" (SQLSTATE {error.sqlstate})" if error.sqlstate else ""

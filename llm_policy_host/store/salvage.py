@@ -1,0 +1,111 @@
+"""Mends a SQLite file whose end is missing: the good beginning of its chain moves to a new file.
+
+SQLite's own journal covers every crash of a process or a machine. This is for a file that was cut: by a
+full disk, a broken copy, a file system that lost its last blocks. The old file is kept beside the new one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from llm_policy_host.ledger.event import NO_HASH, blob_digest, line_hash
+
+from .database import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_HEADER_BYTES = 100
+
+
+def is_cut(path: Path) -> bool:
+    """Whether a database's file is shorter than its header says."""
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+    return len(header) == _HEADER_BYTES and path.stat().st_size < _whole_size(header)
+
+
+def salvage(path: Path, schema: str) -> Path:
+    """Make the file anew from what is good in it; give the place of the old one."""
+    kept = _keep(path)
+    made = path.with_name(f"{path.name}.mending")
+    made.unlink(missing_ok=True)
+    os.close(os.open(made, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    with (
+        closing(sqlite3.connect(kept, isolation_level=None)) as old,
+        closing(sqlite3.connect(made, isolation_level=None)) as new,
+    ):
+        new.executescript(f"BEGIN; {schema}")
+        if not _move(old, new):
+            made.unlink()
+            raise StoreError(str(path), f"its end is missing, and no event in it can be read; see `{kept}`")
+        new.execute("COMMIT")
+    # a journal of the old file must not be played into the new one
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    made.replace(path)
+    return kept
+
+
+def _keep(path: Path) -> Path:
+    """Copy the file, grown to its old size: what was lost is empty, what was not can be read."""
+    number = 1
+    while (kept := path.with_name(f"{path.name}.torn-{number}")).exists():
+        number += 1
+    for suffix in ("", "-wal"):
+        with suppress(FileNotFoundError):
+            shutil.copy(f"{path}{suffix}", f"{kept}{suffix}")
+    with kept.open("rb") as file:
+        size = _whole_size(file.read(_HEADER_BYTES))
+    os.truncate(kept, size)
+    return kept
+
+
+def _move(old: sqlite3.Connection, new: sqlite3.Connection) -> int:
+    """Copy segments, blobs that are what their name says, and events while their chain holds; count these."""
+    seq, prev = 0, NO_HASH
+    for row in _readable(old, "SELECT first_seq, last_seq, head_hash, file FROM segment ORDER BY last_seq"):
+        new.execute("INSERT INTO segment VALUES (?,?,?,?)", row)
+        seq, prev = row[1], row[2]
+    for digest, data in _readable(old, "SELECT digest, data FROM blob NOT INDEXED"):
+        if not digest.startswith("sha256:") or digest == blob_digest(data):
+            new.execute("INSERT OR IGNORE INTO blob VALUES (?,?)", (digest, data))
+    count = 0
+    for (line,) in _readable(old, "SELECT line FROM event NOT INDEXED"):
+        data = _event(line, prev)
+        if data is None or data["seq"] != seq + 1:
+            break
+        seq, prev = data["seq"], data["hash"]
+        found_by = [data[name] for name in ("seq", "run", "type", "tenant", "idem")]
+        new.execute("INSERT INTO event VALUES (?,?,?,?,?,?)", (*found_by, line))
+        count += 1
+    return count
+
+
+def _event(line: object, prev: str) -> dict[str, Any] | None:
+    """Read a line; None where it is not the one that follows the hash `prev`."""
+    try:
+        data: dict[str, Any] = orjson.loads(line)  # type: ignore[arg-type] # whatever the database gave
+        is_next = data["prev"] == prev and data["hash"] == line_hash(prev, bytes(line))  # type: ignore[call-overload]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return data if is_next else None
+
+
+def _readable(database: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...]]:
+    """Give rows until the first one that is damaged."""
+    with suppress(sqlite3.Error):
+        yield from database.execute(query)
+
+
+def _whole_size(header: bytes) -> int:
+    """Give the bytes that a file's header says it has."""
+    page = int.from_bytes(header[16:18], "big")
+    return (65_536 if page == 1 else page) * int.from_bytes(header[28:32], "big")
