@@ -10,11 +10,13 @@ LedgerRow: TypeAlias = "tuple[int, str | None, str, str, str | None, bytes]"
 """A line of the ledger and what a store finds it by: seq, run, type, tenant, idem, line."""
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from .values import (
+        Attempt,
         Call,
+        Contract,
         Cost,
         Credential,
         Failure,
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
         Inputs,
         Missing,
         Plain,
+        Refused,
         Response,
         Secret,
         Step,
@@ -138,6 +141,70 @@ class Engine(Protocol):
 
     def status(self, now_ms: int) -> Plain:
         """Give the health of every provider."""
+
+
+class Grounds(Protocol):
+    """What a planned run stands on that only the engine knows; a handle is opaque to the host."""
+
+    def grounds(self, handle: object) -> tuple[str | None, int]:
+        """Give a planned run's policy, None for a local one, and a number that stays while the state does."""
+
+    def grounds_text(self, handle: object) -> tuple[bytes, bytes | None]:
+        """Give the encoded state that a run was planned in, and its policy's encoded term."""
+
+    def used(self, handle: object) -> Plain:
+        """Give the part of the shortlist that a run used, also where its trace lists everyone."""
+
+
+class Page(Protocol):
+    """One run in the books (spec 5.1). Its calls come in the order of its life; each but the last may repeat.
+
+    Where an answer can be awaited, nobody is called and nothing is told before it has come.
+    """
+
+    run_id: str | None
+
+    def admitted(self, step: Step, shape: Plain, inputs: Inputs, bound_ms: int) -> None:
+        """Note what was asked and what was planned, or why nothing was."""
+
+    def propose(
+        self, call: Call, candidate: Mapping[str, Any], provider: Provider | None
+    ) -> Refused | Awaitable[Refused | None] | None:
+        """Ask for an attempt: None lets it be made; the worst case is held up the account path from here on."""
+
+    def outcome(self, outcome: Response | Failure | None, sent: Attempt | None) -> None:
+        """Settle the attempt; no outcome is one cut from outside, nothing sent one that reached nobody."""
+
+    def waits(self, ms: float) -> None:
+        """Note a wait before the next attempt."""
+
+    def end(self, step: Step, *, is_cancelled: bool = False) -> Awaitable[None] | None:
+        """Note how the run ended; an attempt under way is settled as cut from outside."""
+
+
+class FlowPage(Protocol):
+    """A flow in the books: its nodes' runs are parts of it."""
+
+    run_id: str | None
+
+    def refused(self, code: str) -> None:
+        """Note that there is no such flow."""
+
+    async def admitted(self, identity: str, bound_ms: int) -> None:
+        """Note the flow that runs."""
+
+    def end(self, error: str | None, *, is_cancelled: bool = False) -> Awaitable[None] | None:
+        """Note how it ended."""
+
+
+class Books(Protocol):
+    """Where every run is written down and every attempt asked for: the one choke point (spec 5.1)."""
+
+    def begin(self, contract: Contract, *, is_stream: bool) -> Page:
+        """Open a run's page; nothing is kept of it before it is admitted and goes on."""
+
+    def begin_flow(self, contract: Contract, *, is_stream: bool) -> FlowPage:
+        """Open a flow's page."""
 
 
 class LedgerTransaction(Protocol):

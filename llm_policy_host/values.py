@@ -113,13 +113,13 @@ CostBasis = Literal["reported", "computed", "estimated", "subscription", "unknow
 class Origin:
     """Who asks, and through what: what the ledger notes of a request beside its contract (spec 5.2).
 
-    `accounts` is the path that pays, the leaf first; `idem` the digest of an Idempotency-Key; `parent` the
+    `accounts` is the path that pays, the leaf first, by whose root the `tenant` is named; `idem` the digest of an Idempotency-Key; `parent` the
     run that this one is a part of, as its `node`.
     """
 
     api: str = "python"
     by: Literal["driver", "gateway"] = "driver"
-    tenant: str = "local"
+    tenant: str | None = None
     accounts: tuple[str, ...] = ()
     key_id: str | None = None
     session: str | None = None
@@ -342,6 +342,7 @@ class Refused:
     code: str
     resource: str | None = None
     account: str | None = None
+    until_ms: int | None = None
 
 
 @quick

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .auth.oauth import OAuthTools
 from .auth.resolver import AuthResolver
+from .bookkeeping import Bookkeeping
 from .clock import SystemClock
 from .config.environment import environment as read_environment
 from .config.load import config_from_data, load_config
@@ -42,8 +43,9 @@ if TYPE_CHECKING:
 
     from .config.load import Config
     from .core.engine import Mistake
+    from .bookkeeping import Ledger
     from .market.market import Market
-    from .ports import Clock
+    from .ports import Books, Clock
     from .providers.reel import Reel
     from .run.driver import Live
     from .values import Attempt, Contract, Plain, Ranking, Result, StreamChunk
@@ -69,6 +71,7 @@ class Host:
         clock: Clock,
         environment: Mapping[str, str] | None = None,
         reel: Reel | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -89,6 +92,7 @@ class Host:
         self.market = make_market(config, self.secrets, clock, secrets.SystemRandom().random, environment)
         self.observed = Observed(clock)
         self.prices = _prices(config, clock)
+        self.bookkeeping = Bookkeeping(config, clock, environment, self.prices, ledger)
         self._listeners: list[Callable[[Attempt], None]] = [self.observed.note, self.market.note]
         gather = _Gathering(config, self.disabled, self.market, self.observed)
         self._around = _surroundings(config, gather, self._heard, self.prices, self.reel)
@@ -104,9 +108,10 @@ class Host:
         clock: Clock | None = None,
         environment: Mapping[str, str] | None = None,
         reel: Reel | None = None,
+        ledger: Ledger | None = None,
     ) -> Self:
         """Make a host from a YAML or Lua file; `ConfigError` names every mistake in it."""
-        return cls(load_config(Path(path)), clock or SystemClock(), environment, reel)
+        return cls(load_config(Path(path)), clock or SystemClock(), environment, reel, ledger)
 
     @classmethod
     def from_data(
@@ -117,9 +122,10 @@ class Host:
         clock: Clock | None = None,
         environment: Mapping[str, str] | None = None,
         reel: Reel | None = None,
+        ledger: Ledger | None = None,
     ) -> Self:
         """Make a host from a config that a program holds."""
-        return cls(config_from_data(data, directory), clock or SystemClock(), environment, reel)
+        return cls(config_from_data(data, directory), clock or SystemClock(), environment, reel, ledger)
 
     async def prepare(self) -> None:
         """Get ready in this loop: the market is asked once and polled from then on, prices are read."""
@@ -134,7 +140,7 @@ class Host:
         try:
             await self._attend(rim)
             if contract.flow_ir is not None:
-                return await self._flow(rim, contract).result()
+                return await self._flow(rim, contract, is_stream=False).result()
             return await rim.driver.run(contract)
         finally:
             rim.under_way -= 1
@@ -205,10 +211,11 @@ class Host:
         if document.problems:
             raise ConfigError(document.problems)
 
-    def _flow(self, rim: _Rim, contract: Contract) -> FlowRun:
+    def _flow(self, rim: _Rim, contract: Contract, *, is_stream: bool = True) -> FlowRun:
         bound_ms = self._around.deadline_ms if contract.deadline_ms is None else contract.deadline_ms
         flow = self.language.identify_flow(contract.flow_ir, self.schema)
-        return FlowRun(flow, contract, rim.driver.run, self.clock, self.clock.now_ms() + bound_ms)
+        page = rim.books.begin_flow(contract, is_stream=is_stream)
+        return FlowRun(flow, contract, rim.driver.run, self.clock, self.clock.now_ms() + bound_ms, page)
 
     def gathered(self) -> Mapping[str, Any]:
         """Give what this host knows now beside its config: who is disabled, offers, observations, credits."""
@@ -265,6 +272,8 @@ class Host:
     async def _close_rim(self, rim: _Rim) -> None:
         await self.market.close()
         await rim.adapters.close()
+        if not self._rims:
+            await self.bookkeeping.close()
 
     def _close_portal(self) -> None:
         with self._lock:
@@ -302,9 +311,20 @@ class Host:
             rim = self._rims[loop] = _Rim(self, adapters)
         return rim
 
-    def drive(self, adapters: Adapters, lanes: Lanes | None = None) -> Driver:
+    @property
+    def books(self) -> Books:
+        """Give the books of this host's runs; asked for the first time, they are opened."""
+        return self.bookkeeping.open(self.engine, self._identity)
+
+    def _identity(self, term: Plain) -> str:
+        found = self.language.identify(term, self.schema)
+        if isinstance(found, Refusal):
+            raise UsageError(f"{found.code} at {found.path}: {found.detail}")
+        return found.identity
+
+    def drive(self, adapters: Adapters, lanes: Lanes | None = None, books: Books | None = None) -> Driver:
         """Give a driver of this host's engine over some adapters."""
-        return Driver(self.engine, adapters.by_kind, self._keys, self.clock, self._around, lanes)
+        return Driver(self.engine, adapters.by_kind, self._keys, self.clock, self._around, lanes, books)
 
 
 class _Rim:
@@ -315,7 +335,8 @@ class _Rim:
         self.streams: weakref.WeakSet[Live | FlowRun] = weakref.WeakSet()
         self.adapters = adapters
         self.lanes = Lanes(_lane_bounds(host.config))
-        self.driver = host.drive(adapters, self.lanes)
+        self.books = host.books
+        self.driver = host.drive(adapters, self.lanes, self.books)
 
 
 class _Portal:

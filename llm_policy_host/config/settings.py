@@ -33,6 +33,8 @@ class Settings:
     sources: Mapping[str, Any] = field(default_factory=dict)
     prices: str | None = None
     gateway: Mapping[str, Any] = field(default_factory=dict)
+    ledger: Mapping[str, Any] = field(default_factory=dict)
+    accounts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,68 @@ _KEY = (
 )
 
 
+DURABILITIES = ("off", "batch", "strict")
+"""How surely an event is on the disk before its call goes out."""
+
+
+def _is_ledger(value: Any) -> bool:  # noqa: ANN401 - any plain value
+    return _is_record(value) and len(value.keys() & {"file", "url_env"}) == 1
+
+
+_LEDGER = (
+    Setting("file", "a path", _is_text, "its SQLite file, made if there is none"),
+    Setting(
+        "url_env",
+        "a name",
+        _is_text,
+        "or: the environment variable that holds the address of a PostgreSQL database",
+    ),
+    Setting(
+        "durability",
+        "`off`, `batch` or `strict`",
+        lambda value: value in DURABILITIES,
+        "`off`: the system writes when it likes; `batch`: events are synced in groups (default); `strict`:"
+        " and no byte of a call leaves before its event is synced",
+    ),
+    Setting(
+        "mode",
+        "`exclusive` or `shared`",
+        lambda value: value in ("exclusive", "shared"),
+        "whether this host writes alone (default), or several take turns",
+    ),
+    Setting("archive", "a path", _is_text, "the folder for what is archived (default: beside the file)"),
+    Setting("account", "an account", _is_text, "who pays for calls of callers that name none"),
+)
+
+
+def _is_amount(value: Any) -> bool:  # noqa: ANN401 - any plain value
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST_USD
+
+
+_MOST_USD = 1_000_000_000
+
+_WINDOWS = ("lifetime", "day", "hour", "minute")
+
+_ACCOUNT = (
+    Setting("parent", "an account", _is_text, "the account above it, whose limits hold too"),
+    Setting("usd", "USD", _is_amount, "the most that may be spent; a call without a known price is refused"),
+    Setting("tokens", _COUNT, _is_count, "the most tokens, both ways"),
+    Setting("calls", _COUNT, _is_count, "the most calls of providers"),
+    Setting(
+        "window",
+        " ".join(f"`{window}`" for window in _WINDOWS),
+        lambda value: value in _WINDOWS,
+        "what the limits are of (default `lifetime`); days and hours are UTC's",
+    ),
+    Setting(
+        "shadow",
+        "true or false",
+        lambda value: isinstance(value, bool),
+        "whether it only counts what it would have refused",
+    ),
+)
+
+
 SETTINGS = (
     Setting(
         "deadline_ms",
@@ -277,6 +341,21 @@ SETTINGS = (
         is_each=True,
     ),
     Setting(
+        "ledger",
+        "a record with exactly one of `file` and `url_env`",
+        _is_ledger,
+        "where every call is written down (absent: nowhere)",
+        parts=_LEDGER,
+    ),
+    Setting(
+        "accounts",
+        "a record of name to account",
+        _is_record,
+        "budgets, each below its parent; they need a `ledger`",
+        parts=_ACCOUNT,
+        is_each=True,
+    ),
+    Setting(
         "gateway",
         "a record",
         _is_record,
@@ -320,7 +399,31 @@ def read_settings(document: Document, runtimes: Iterable[str]) -> Settings:
     for key, value in host.items():
         _read_setting(document, key, value, good)
     _check_profiles(document, good.get("keys") or {})
+    _check_accounts(document, good.get("accounts") or {}, good.get("ledger"))
     return Settings(**good)
+
+
+def _check_accounts(
+    document: Document, accounts: Mapping[str, Mapping[str, Any]], ledger: Mapping[str, Any] | None
+) -> None:
+    """Note accounts without a ledger, parents that are none, and circles."""
+    if accounts and ledger is None:
+        document.report(("host", "accounts"), "budgets need a `host.ledger` that holds what was spent")
+    for name, account in accounts.items():
+        at, parent = ("host", "accounts", name, "parent"), account.get("parent")
+        if parent is not None and parent not in accounts:
+            document.report(at, f"no account `{parent}`", near=nearest(parent, accounts))
+        seen = {name}
+        while parent in accounts:
+            if parent in seen:
+                document.report(at, f"`{name}` is below itself")
+                break
+            seen.add(parent)
+            parent = accounts[parent].get("parent")
+    payer = (ledger or {}).get("account")
+    if payer is not None and payer not in accounts:
+        near = nearest(payer, accounts)
+        document.report(("host", "ledger", "account"), f"no account `{payer}`", near=near)
 
 
 def _check_profiles(document: Document, keys: Mapping[str, Mapping[str, Any]]) -> None:

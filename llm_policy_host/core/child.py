@@ -22,7 +22,7 @@ from llm_policy_host.values import NOTHING, Step
 
 from .engine import Mistake
 from .language import Refusal
-from .marshal import decode
+from .marshal import decode, encode
 from .sandbox import DEFAULT_ALLOWANCE, Allowance
 
 if TYPE_CHECKING:
@@ -180,6 +180,20 @@ class ChildEngine:
         """Give the identity of the policy that a run obeys; None for a local one."""
         name: str | None = self._child.ask("policy_id", _number(handle))
         return name
+
+    def grounds(self, handle: object) -> tuple[str | None, int]:
+        """Give a planned run's policy, None for a local one, and a number that stays while the state does."""
+        name, version = self._child.ask("grounds", _number(handle))
+        return name, version
+
+    def grounds_text(self, handle: object) -> tuple[bytes, bytes | None]:
+        """Give the encoded state that a run was planned in, and its policy's encoded term."""
+        state, term = self._child.ask("grounds_text", _number(handle))
+        return encode(state), None if term is None else encode(term)
+
+    def used(self, handle: object) -> Plain:
+        """Give the part of the shortlist that a run used, also where its trace lists everyone."""
+        return self._child.ask("used", _number(handle))
 
     def rank(self, contract: Plain, inputs: Inputs) -> Plain:
         """Plan without any effect: `{ordered, error, rejected, refusal}`."""

@@ -30,7 +30,7 @@ _OPEN = b"""
 local engine = ...
 local face = require("llm_policy.engine.boundary").open(engine)
 return face.start, face.succeed, face.fail, face.wake, face.abandon, face.rank, face.status,
-  face.admit, face.knows, face.explain, face.candidates()
+  face.admit, face.knows, face.explain, face.grounds, face.grounds_text, face.used, face.candidates()
 """
 
 _PROFILE_TERM = b"""
@@ -83,7 +83,8 @@ class LuaEngine:
         self._start, self._succeed, self._fail, self._wake, self._abandon, self._rank, self._status = (
             functions[:7]
         )
-        self._admit, self._knows, self._explain = functions[7:]
+        self._admit, self._knows, self._explain = functions[7:10]
+        self._grounds, self._grounds_text, self._used = functions[10:]
         self._admitted: dict[bytes, bytes] = {}
         self._engine = engine
         self.candidates: Sequence[Mapping[str, Any]] = read_text(candidates)
@@ -131,6 +132,20 @@ class LuaEngine:
         """Give the identity of the policy that a run obeys; None for a local one."""
         name = handle[b"policy_id"]
         return None if name is None else decode(name)
+
+    def grounds(self, handle: object) -> tuple[str | None, int]:
+        """Give a planned run's policy, None for a local one, and a number that stays while the state does."""
+        name, version = self._vm.call(self._grounds, handle)
+        return None if name is None else decode(name), int(version)
+
+    def grounds_text(self, handle: object) -> tuple[bytes, bytes | None]:
+        """Give the encoded state that a run was planned in, and its policy's encoded term."""
+        answer = self._vm.call(self._grounds_text, handle)
+        return answer if isinstance(answer, tuple) else (answer, None)
+
+    def used(self, handle: object) -> Plain:
+        """Give the part of the shortlist that a run used, also where its trace lists everyone."""
+        return read_text(self._vm.call(self._used, handle))
 
     def rank(self, contract: Plain, inputs: Inputs) -> Plain:
         """Plan without any effect: `{ordered, error, rejected, refusal}`."""

@@ -15,7 +15,7 @@ from llm_policy_host.errors import HostError
 from llm_policy_host.values import Failure, Inputs
 
 from .engine import LuaEngine, create_engine_from
-from .marshal import encode
+from .marshal import decode, encode
 from .sandbox import Allowance, Sandbox
 
 if TYPE_CHECKING:
@@ -78,6 +78,16 @@ class _Worker:
     def do_policy_id(self, handle: int) -> Plain:
         return self._made.policy_id(self._handles[handle])
 
+    def do_grounds(self, handle: int) -> Plain:
+        return self._made.grounds(self._handles[handle])
+
+    def do_grounds_text(self, handle: int) -> Plain:
+        state, term = self._made.grounds_text(self._handles[handle])
+        return decode(state), None if term is None else decode(term)
+
+    def do_used(self, handle: int) -> Plain:
+        return self._made.used(self._handles[handle])
+
     def do_rank(self, contract: Plain, inputs: Plain) -> Plain:
         return self._made.rank(contract, Inputs(**inputs))
 
@@ -108,8 +118,7 @@ class _Worker:
 
     def _step(self, step: Step) -> Plain:
         name = max(self._handles, default=0) + 1
-        if step.status != "done":
-            self._handles[name] = step.handle
+        self._handles[name] = step.handle
         parts = {field.name: getattr(step, field.name) for field in dataclasses.fields(step)}
         return {**parts, "candidate": dict(step.candidate), "result": dict(step.result), "handle": name}
 

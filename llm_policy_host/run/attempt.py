@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from llm_policy_host.ports import Provider
-    from llm_policy_host.values import Contract, Step
+    from llm_policy_host.values import Contract, Failure, Step
 
 BOUNDS = ("timeout_ms", "ttft_ms", "idle_ms")
 """Parameters that the driver obeys and no provider is told."""
@@ -31,6 +31,16 @@ NUMBER_PARAMS = (
 )
 TEXT_PARAMS = ("reasoning_effort", "verbosity")
 """The other parameters of the language (spec 1.7), by what their values are."""
+
+
+@quick
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An attempt before anybody is asked for it; without a provider it fails, and `failure` says why."""
+
+    call: Call
+    provider: Provider | None
+    failure: Failure | None = None
 
 
 @quick

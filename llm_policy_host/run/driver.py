@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError
+import dataclasses
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from llm_policy_host.values import Cost, Failure, Inputs, Response, Result, StreamChunk
+from llm_policy_host.values import Cost, Failure, Inputs, Refused, Response, Result, StreamChunk
 
 from .lanes import Lanes
+from .nobooks import NoBooks
 from .reading import read_ranking, read_trace
 from .sender import Ended, Sender
 from .shape import shape
@@ -17,10 +18,13 @@ from .state import Run, Surroundings
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
-    from llm_policy_host.ports import Authenticator, Clock, Engine, Provider
+    from llm_policy_host.ports import Authenticator, Books, Clock, Engine, Provider
     from llm_policy_host.values import Contract, Plain, Ranking
 
 __all__ = ["Driver", "Live", "Surroundings"]
+
+BUDGET_EXCEEDED: Final = "budget_exceeded"
+"""The error of a run whose next attempt no account pays for."""
 
 
 class Live:
@@ -66,11 +70,13 @@ class Driver:
         clock: Clock,
         surroundings: Surroundings,
         lanes: Lanes | None = None,
+        books: Books | None = None,
     ) -> None:
         self._engine = engine
         self._clock = clock
         self._around = surroundings
         self._lanes = lanes or Lanes({})
+        self._books = books or NoBooks()
         self._sender = Sender(providers, auth, clock, surroundings, self._lanes)
 
     async def run(self, contract: Contract) -> Result:
@@ -82,18 +88,21 @@ class Driver:
                     await self._wait(run)
                 else:
                     self._settle(run, await self._sender.send(run))
-        except CancelledError:
+        except BaseException:
             self._leave(run)
             raise
+        ending = run.page.end(run.step)
+        if ending is not None:
+            await ending
         return self._result(run)
 
     def live(self, contract: Contract) -> Live:
         """Begin a streamed run."""
-        return Live(self, self._open(contract))
+        return Live(self, self._open(contract, is_stream=True))
 
     async def stream(self, contract: Contract) -> AsyncGenerator[StreamChunk, None]:
         """Take a contract to its answer in pieces; the last chunk carries the result."""
-        async with aclosing(self.batches(self._open(contract))) as batches:
+        async with aclosing(self.batches(self._open(contract, is_stream=True))) as batches:
             async for batch in batches:
                 for chunk in batch:
                     yield chunk
@@ -113,6 +122,9 @@ class Driver:
                             yield item
         finally:
             self._leave(run)
+        ending = run.page.end(run.step)
+        if ending is not None:
+            await ending
         result = self._result(run)
         if result.ok:
             yield (StreamChunk(result=result),)
@@ -134,14 +146,16 @@ class Driver:
 
     # Steps ------------------------------------------------------------------------------------
 
-    def _open(self, contract: Contract) -> Run:
+    def _open(self, contract: Contract, *, is_stream: bool = False) -> Run:
         bound_ms = self._around.deadline_ms if contract.deadline_ms is None else contract.deadline_ms
         number, seed, others = self._around.open_run(
             self._seed(contract), self._around.gather(), is_given=contract.seed is not None
         )
-        inputs = self._inputs(seed, others)
-        step = self._engine.start(shape(contract), inputs)
-        return Run(contract, step, seed, inputs.now_ms + bound_ms, number)
+        page = self._books.begin(contract, is_stream=is_stream)
+        inputs, data = self._inputs(seed, others), shape(contract)
+        step = self._engine.start(data, inputs)
+        page.admitted(step, data, inputs, bound_ms)
+        return Run(contract, step, seed, inputs.now_ms + bound_ms, page, number)
 
     def _seed(self, contract: Contract) -> int:
         return self._around.new_seed() if contract.seed is None else contract.seed
@@ -173,14 +187,22 @@ class Driver:
         """End a run that its caller left; nobody is to blame."""
         if not run.is_over:
             run.step = self._engine.abandon(run.step.handle, self._clock.now_ms(), "cancelled")
+            run.page.end(run.step, is_cancelled=True)
 
     async def _wait(self, run: Run) -> None:
-        await self._clock.sleep_ms(run.step.until_ms - self._clock.now_ms())
+        wait_ms = run.step.until_ms - self._clock.now_ms()
+        run.page.waits(wait_ms)
+        await self._clock.sleep_ms(wait_ms)
         run.step = self._engine.wake(run.step.handle, self._clock.now_ms())
 
-    def _settle(self, run: Run, outcome: Response | Failure | None) -> None:
-        """Tell the core how an attempt ended; None when the run's own deadline cut it."""
+    def _settle(self, run: Run, outcome: Response | Failure | Refused | None) -> None:
+        """Tell the books and the core how an attempt ended; None when the run's own deadline cut it."""
         now_ms = self._clock.now_ms()
+        if isinstance(outcome, Refused):
+            run.refused = outcome
+            run.step = self._engine.abandon(run.step.handle, now_ms, BUDGET_EXCEEDED)
+            return
+        run.page.outcome(outcome, run.sent)
         if outcome is None:
             self._miss_deadline(run)
         elif isinstance(outcome, Failure):
@@ -203,7 +225,7 @@ class Driver:
             ok=ok,
             response=run.response if ok else None,
             error="timeout" if run.is_late else data.get("error"),
-            refusal=data.get("refusal") or None,
+            refusal=dataclasses.asdict(run.refused) if run.refused else data.get("refusal") or None,
             chosen=data.get("chosen") or None,
             trace=read_trace(data.get("trace")),
             failures=tuple(run.failures),
@@ -211,6 +233,7 @@ class Driver:
             cost=self._cost(run, data.get("chosen") or {}) if ok else Cost(),
             upstream_ms=run.upstream_ms,
             seed=run.seed,
+            run_id=run.page.run_id,
         )
 
     def _cost(self, run: Run, chosen: Mapping[str, Any]) -> Cost:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from llm_policy_host.ledger.amounts import rounded_up
 from llm_policy_host.values import Estimate, Response, Usage
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Estimator:
                 cost = self._pricer.cost(Response(usage=Usage(**{name: count})), chosen, api_kind).usd
                 if cost is None:
                     return None
-                rates.append(_rounded_up(cost * (_PICO / count)))
+                rates.append(rounded_up(cost * (_PICO / count)))
         return max(rates)
 
 
@@ -141,11 +142,3 @@ def _amount(value: object) -> int | None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return math.ceil(value) if is_number and 0 < value < _PICO else None  # type: ignore[operator,arg-type]
 
-
-def micro_usd(usd: float) -> int:
-    """Give an amount in µUSD, never too few; what a double's last digits add is no cost."""
-    return _rounded_up(usd * 1_000_000)
-
-
-def _rounded_up(amount: float) -> int:
-    return math.ceil(round(amount, 3))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
     from llm_policy_host.core.language import FlowNode, IdentifiedFlow
-    from llm_policy_host.ports import Clock
+    from llm_policy_host.ports import Clock, FlowPage
 
     Run = Callable[[Contract], Awaitable[Result]]
 
@@ -57,7 +57,13 @@ class FlowRun:
     """One run of a flow. `live` runs have it whole before they give their first piece."""
 
     def __init__(
-        self, flow: IdentifiedFlow | Refusal, contract: Contract, run: Run, clock: Clock, ends_at_ms: int
+        self,
+        flow: IdentifiedFlow | Refusal,
+        contract: Contract,
+        run: Run,
+        clock: Clock,
+        ends_at_ms: int,
+        page: FlowPage,
     ) -> None:
         """Take an admitted flow, or the refusal that its result will be."""
         self._admitted = flow
@@ -65,6 +71,7 @@ class FlowRun:
         self._run = run
         self._clock = clock
         self._ends_at_ms = ends_at_ms
+        self._page = page
         self._results: list[tuple[str, Result]] = []
 
     @property
@@ -111,7 +118,21 @@ class FlowRun:
         flow = self._admitted
         refusal = flow if isinstance(flow, Refusal) else _refusal_of(self._contract)
         if isinstance(flow, Refusal) or refusal is not None:
-            return Result(ok=False, error="policy_refused", refusal=dataclasses.asdict(refusal or flow))
+            self._page.refused((refusal or flow).code)
+            result = Result(ok=False, error="policy_refused", refusal=dataclasses.asdict(refusal or flow))
+        else:
+            try:
+                await self._page.admitted(flow.identity, self._left_ms())
+                result = await self._played(flow)
+            except BaseException:
+                self._page.end("cancelled", is_cancelled=True)
+                raise
+        ending = self._page.end(result.error)
+        if ending is not None:
+            await ending
+        return dataclasses.replace(result, run_id=self._page.run_id)
+
+    async def _played(self, flow: IdentifiedFlow) -> Result:
         outputs: list[str] = []
         for node in flow.nodes:
             if node.kind == "input":
@@ -131,7 +152,6 @@ class FlowRun:
     def _contract_of(self, node: FlowNode, text: str, *, is_last: bool) -> Contract:
         """Make a node's contract: the caller's own, but for its text and who decides."""
         asked = self._contract
-        left_ms = max(0, self._ends_at_ms - self._clock.now_ms())
         messages = [{"role": "system", "content": node.system}] if node.system is not None else []
         return Contract(
             messages=[*messages, {"role": "user", "content": text}],
@@ -143,8 +163,14 @@ class FlowRun:
             scope=asked.scope,
             seed=asked.seed,
             timeout_ms=asked.timeout_ms,
-            deadline_ms=left_ms,
+            deadline_ms=self._left_ms(),
+            origin=dataclasses.replace(
+                asked.origin, by="driver", idem=None, parent=self._page.run_id, node=node.id
+            ),
         )
+
+    def _left_ms(self) -> int:
+        return max(0, self._ends_at_ms - self._clock.now_ms())
 
     def _whole(self, flow: IdentifiedFlow, text: str | None) -> Result:
         """Join the nodes' results; without a text the last one says what went wrong."""

@@ -8,16 +8,16 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llm_policy_host.values import Attempt, Credential, Failure, Response
+from llm_policy_host.values import Attempt, Credential, Failure, Refused, Response
 
 from .assembly import Assembly
-from .attempt import Ready, call_of, changes
+from .attempt import Asked, Ready, call_of, changes
 from .deadline import ExpiredError, Watch, within
 from .filters import filtered
 from .pace import Pace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 
     from llm_policy_host.ports import Authenticator, Clock, Provider
     from llm_policy_host.values import Call, StreamChunk
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How an attempt ended; None when the run's own deadline cut it."""
+    """How an attempt ended, or that it is not to be made; None when the run's own deadline cut it."""
 
-    outcome: Response | Failure | None
+    outcome: Response | Failure | Refused | None
 
 
 class Sender:
@@ -50,22 +50,39 @@ class Sender:
         self._around = surroundings
         self._lanes = lanes
 
-    async def send(self, run: Run) -> Response | Failure | None:
-        """Make an attempt and give how it ended; None when the run's own deadline cut it."""
-        ready = await self._prepare(run)
-        if isinstance(ready, Failure):
-            return ready
-        lane = self._lanes.lane(ready.call.provider_id)
-        if lane is None:
-            return await self._send_now(run, ready)
+    async def send(self, run: Run) -> Response | Failure | Refused | None:
+        """Make an attempt and give how it ended; None when the run's own deadline cut it.
+
+        The one choke point (spec 5.1): it is proposed, waits in its lane, gets its credential, is sent.
+        """
+        asked = self._asked(run)
         try:
+            verdict = run.page.propose(asked.call, run.step.candidate, asked.provider)
+            if verdict is not None:
+                verdict = await self._verdict(run, verdict)
+            if verdict is not None:
+                return verdict
+            run.attempts += 1
+            lane = self._lanes.lane(asked.call.provider_id)
+            if lane is None:
+                return await self._send_ready(run, asked)
             await within(self._clock, self._left_ms(run), lane.enter())
         except ExpiredError:
             return None
         try:
-            return await self._send_now(run, ready)
+            return await self._send_ready(run, asked)
         finally:
             lane.leave()
+
+    async def _verdict(self, run: Run, verdict: Refused | Awaitable[Refused | None]) -> Refused | None:
+        """Wait for the books, where they cannot say at once; `ExpiredError` beyond the run's deadline."""
+        if isinstance(verdict, Refused):
+            return verdict
+        return await within(self._clock, self._left_ms(run), verdict)
+
+    async def _send_ready(self, run: Run, asked: Asked) -> Response | Failure | None:
+        ready = await self._ready(run, asked)
+        return ready if isinstance(ready, Failure) else await self._send_now(run, ready)
 
     async def _send_now(self, run: Run, ready: Ready) -> Response | Failure | None:
         sent = _Sent(self, self._clock, run, ready)
@@ -89,18 +106,27 @@ class Sender:
 
     async def stream(self, run: Run) -> AsyncGenerator[Sequence[StreamChunk] | Ended, None]:
         """Give one attempt's batches, at last how it ended; nothing comes out before the first content."""
-        ready = await self._prepare(run)
-        if isinstance(ready, Failure):
-            yield Ended(ready)
-            return
-        lane = self._lanes.lane(ready.call.provider_id)
-        if lane is not None:
-            try:
-                await within(self._clock, self._left_ms(run), lane.enter())
-            except ExpiredError:
-                yield Ended(None)
-                return
+        asked = self._asked(run)
+        lane = None
         try:
+            verdict = run.page.propose(asked.call, run.step.candidate, asked.provider)
+            if verdict is not None:
+                verdict = await self._verdict(run, verdict)
+            if verdict is not None:
+                yield Ended(verdict)
+                return
+            run.attempts += 1
+            lane = self._lanes.lane(asked.call.provider_id)
+            if lane is not None:
+                await within(self._clock, self._left_ms(run), lane.enter())
+        except ExpiredError:
+            yield Ended(None)
+            return
+        try:
+            ready = await self._ready(run, asked)
+            if isinstance(ready, Failure):
+                yield Ended(ready)
+                return
             async with aclosing(self._stream_now(run, ready)) as batches:
                 async for batch in batches:
                     yield batch
@@ -172,23 +198,29 @@ class Sender:
         finally:
             watch.reset()
 
-    async def _prepare(self, run: Run) -> Ready | Failure:
-        """Find who speaks the dialect and the credential, and filter what is sent."""
-        run.attempts += 1
-        contract, step = run.contract, run.step
-        call = call_of(contract, step, self._around.timeout_ms, run.number, run.attempts)
+    def _asked(self, run: Run) -> Asked:
+        """Say what the next attempt is: the call, filtered as its policy wants it, and who speaks its dialect."""
+        run.sent = None
+        call = call_of(run.contract, run.step, self._around.timeout_ms, run.number, run.attempts + 1)
         run.api_kind = call.api_kind
         provider = self._providers.get(call.api_kind)
         if provider is None:
-            return Failure("model_unavailable", detail=f"no adapter speaks `{call.api_kind}`")
-        credential = await self._credential(run, call)
-        if isinstance(credential, Failure):
-            return credential
+            return Asked(call, None, Failure("model_unavailable", detail=f"no adapter speaks `{call.api_kind}`"))
         fit = filtered(call)
         if isinstance(fit, Failure):
-            return fit
-        ready = Ready(provider, credential, fit)
-        run.changes.extend(changes(contract, step, ready, run.attempts))
+            return Asked(call, None, fit)
+        return Asked(fit, provider)
+
+    async def _ready(self, run: Run, asked: Asked) -> Ready | Failure:
+        """Get the credential of an attempt that may be made."""
+        provider = asked.provider
+        if provider is None:
+            return asked.failure or Failure("unknown")
+        credential = await self._credential(run, asked.call)
+        if isinstance(credential, Failure):
+            return credential
+        ready = Ready(provider, credential, asked.call)
+        run.changes.extend(changes(run.contract, run.step, ready, run.attempts))
         return ready
 
     async def _credential(self, run: Run, call: Call) -> Credential | Failure:
@@ -214,6 +246,7 @@ class Sender:
 
     def note(self, run: Run, ready: Ready, attempt: Attempt, took_ms: float) -> None:
         """Take note of an attempt that is over."""
+        run.sent = attempt
         run.upstream_ms += took_ms
         if attempt.kind in _OF_A_KEY:
             run.credentials.pop(attempt.provider_id, None)

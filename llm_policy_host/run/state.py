@@ -10,8 +10,17 @@ from llm_policy_host.values import nothing
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from llm_policy_host.ports import Pricer
-    from llm_policy_host.values import Attempt, Change, Contract, Credential, Failure, Response, Step
+    from llm_policy_host.ports import Page, Pricer
+    from llm_policy_host.values import (
+        Attempt,
+        Change,
+        Contract,
+        Credential,
+        Failure,
+        Refused,
+        Response,
+        Step,
+    )
 
 
 class OpenRun(Protocol):
@@ -49,18 +58,21 @@ class Surroundings:
 
 @dataclass(slots=True)
 class Run:
-    """A run under way."""
+    """A run under way. `sent` is the attempt under way as it was measured, once it has left a provider."""
 
     contract: Contract
     step: Step
     seed: int
     ends_at_ms: int
+    page: Page
     number: int = 0
     is_late: bool = False
     attempts: int = 0
     api_kind: str = ""
     upstream_ms: float = 0.0
     response: Response | None = None
+    refused: Refused | None = None
+    sent: Attempt | None = None
     credentials: dict[str, Credential] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)

@@ -6,6 +6,7 @@ local explanation = require("llm_policy.engine.explanation")
 local policies = require("llm_policy.engine.policies")
 local runs = require("llm_policy.engine.run")
 local snapshots = require("llm_policy.engine.snapshot")
+local tables = require("llm_policy.base.tables")
 
 local encode, sub = encoding.value, string.sub
 
@@ -52,10 +53,42 @@ local function cross(engine, step)
   return "done", step.result.ok, result_text(engine, step), handle
 end
 
+--- Whether two flat records hold the same; those of two runs mostly are one and the same table.
+local function is_same(a, b)
+  if a == b then
+    return true
+  elseif not a or not b then
+    return false
+  end
+  local keys = tables.keys(a)
+  for i = 1, #keys do
+    if a[keys[i]] ~= b[keys[i]] then
+      return false
+    end
+  end
+  return #keys == #tables.keys(b)
+end
+
+--- Whether plans made in two states follow from the same; until when a provider is disabled is no part of it.
+local function is_same_state(a, b)
+  return a.ema == b.ema
+    and is_same(a.breakers, b.breakers)
+    and is_same(a.credits, b.credits)
+    and is_same(a.disabled, b.disabled)
+end
+
+--- What a plan read of the engine, without moments: a provider is disabled or it is not.
+local function state_text(state)
+  local disabled = tables.map(state.disabled, function()
+    return true
+  end)
+  return encode({ breakers = state.breakers, credits = state.credits, disabled = disabled, prices = state.ema })
+end
+
 --- The engine's functions for such a host. What it gives in `inputs` it never changes afterwards: offers
 --- are taken up once, by their identity.
 local function open(engine)
-  local face = {}
+  local face, last, version = {}, nil, 0
   engine.catalog.keeps_offers = true
 
   function face.start(contract, now_ms, seed, inputs, is_full)
@@ -122,6 +155,26 @@ local function open(engine)
 
   function face.status(now_ms)
     return encode(engine:provider_status(now_ms))
+  end
+
+  --- What a planned run stands on that only the engine knows: the policy's identity, nothing for a local one,
+  --- and a number that stays as long as the state does.
+  function face.grounds(handle)
+    local state = handle.snapshot.ctx.state
+    if not last or not is_same_state(state, last) then
+      last, version = state, version + 1
+    end
+    return handle.policy_id, version
+  end
+
+  --- The same in words: the state, and the policy's term where it is no local one.
+  function face.grounds_text(handle)
+    return state_text(handle.snapshot.ctx.state), handle.term and encode(handle.term)
+  end
+
+  --- The part of the shortlist that a run used, also where its trace lists everyone.
+  function face.used(handle)
+    return encode(handle.used)
   end
 
   return face

@@ -104,13 +104,18 @@ local function holds(given, now_ms)
   return given == true or is_finite(given) and now_ms < given
 end
 
+--- Whether a provider is passed by now. What the host says of this moment is the last word: false, it is not.
 local function is_disabled(run, provider_id)
   local now_ms, handle = run.now_ms, run.handle
+  local said = vocabularies.at(run.extras, provider_id)
+  if said == false then
+    return false
+  end
   local own, given = handle.disabled[provider_id], handle.snapshot.ctx.state.disabled[provider_id]
   return health.is_disabled(run.engine.health, provider_id, now_ms)
     or own ~= nil and now_ms < own
     or holds(given, now_ms)
-    or holds(vocabularies.at(run.extras, provider_id), now_ms)
+    or holds(said, now_ms)
 end
 
 --- Calls the next candidate of the shortlist, of one family where that is wanted; a provider that is

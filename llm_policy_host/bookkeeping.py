@@ -1,0 +1,242 @@
+"""A host's ledger, as its config has it: the store opened, the accounts as written, books over both.
+
+It is opened when the first run is to be driven, not before: a config is also checked, ranked by and
+explained while another process serves it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from base64 import b32encode
+from hashlib import sha256
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, Final
+
+from .clock import VirtualClock
+from .errors import LedgerError
+from .ledger.amounts import micro_usd
+from .ledger.books import LedgerBooks, new_run_id
+from .ledger.event import Draft
+from .ledger.folds import Folds
+from .ledger.recovery import Recovery, open_log
+from .run.estimate import Estimator
+from .run.nobooks import NoBooks
+from .store.memory import MemoryStore
+from .store.opening import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from .config.load import Config
+    from .core.child import ChildEngine
+    from .core.engine import LuaEngine
+    from .ledger.log import Log
+    from .ports import Books, Clock, Pricer
+    from .values import Plain
+
+_LIMITS: Final = ("usd", "tokens", "calls")
+_LEFT_OUT: Final = ("profiles", "policy_envelope", "retry_policies")
+"""What of a config its policies' terms hold already."""
+
+
+class Ledger:
+    """The one log of a process; hosts that take each other's place write it in turn."""
+
+    def __init__(
+        self,
+        log: Log,
+        recovery: Recovery,
+        *,
+        durability: str = "batch",
+        new_id: Callable[[], str] = new_run_id,
+    ) -> None:
+        self.log = log
+        self.recovery = recovery
+        self.durability = durability
+        self.new_id = new_id
+        self.lock = threading.Lock()
+        self.is_published = False
+        self._users = 0
+
+    @property
+    def folds(self) -> Folds:
+        """Give the balances and keys as the log has them now."""
+        fold = self.log.chain.fold
+        assert isinstance(fold, Folds)  # noqa: S101 - as `open_ledger` makes it
+        return fold
+
+    def enter(self) -> None:
+        """Use it."""
+        self._users += 1
+
+    def leave(self) -> None:
+        """Use it no longer; the last one closes it."""
+        self._users -= 1
+        if not self._users:
+            self.log.store.close()
+
+
+class Bookkeeping:
+    """One host's books: opened on first use, over the ledger of the host before or one of its own."""
+
+    def __init__(
+        self, config: Config, clock: Clock, environment: Mapping[str, str], pricer: Pricer, ledger: Ledger | None
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._environment = environment
+        self._pricer = pricer
+        self._lock = threading.Lock()
+        self._books: LedgerBooks | None = None
+        self.ledger = ledger
+        self.is_kept = ledger is not None or bool(config.settings.ledger)
+
+    def open(self, engine: LuaEngine | ChildEngine, identify: Callable[[Plain], str]) -> Books:
+        """Give the books; `identify` gives a term's identity."""
+        if not self.is_kept:
+            return NoBooks()
+        with self._lock:
+            if self._books is None:
+                self._books = self._opened(engine, identify)
+            return self._books
+
+    async def close(self) -> None:
+        """Let runs that were left say their last, and let go of the ledger."""
+        books, self._books = self._books, None
+        if books is not None and self.ledger is not None:
+            await books.close()
+            self.ledger.leave()
+
+    def _opened(self, engine: LuaEngine | ChildEngine, identify: Callable[[Plain], str]) -> LedgerBooks:
+        settings = self._config.settings
+        if self.ledger is None:
+            self.ledger = open_ledger(self._config, self._clock, self._environment)
+        ledger = self.ledger
+        payer = settings.ledger.get("account")
+        core = {name: value for name, value in self._config.core.items() if name not in _LEFT_OUT}
+        ledger.enter()
+        try:
+            _keep_accounts(ledger, settings.accounts, self._clock)
+            books = LedgerBooks(
+                ledger.log,
+                self._clock,
+                engine,
+                core,
+                Estimator(self._pricer).estimate,
+                self._pricer,
+                new_id=ledger.new_id,
+                is_strict=ledger.durability == "strict",
+                lock=ledger.lock,
+                payers=ledger.folds.accounts.path(payer) if payer else (),
+            )
+            terms = dict(self._terms(engine, identify))
+            version = None if ledger.is_published else metadata.version("llm-policy")
+            books.publish(
+                terms, version=version, runtime=settings.runtime or "default", durability=ledger.durability
+            )
+            ledger.is_published = True
+        except BaseException:
+            ledger.leave()
+            raise
+        return books
+
+    def _terms(
+        self, engine: LuaEngine | ChildEngine, identify: Callable[[Plain], str]
+    ) -> Iterator[tuple[str, tuple[str, Plain]]]:
+        """Give each profile's policy; one with functions of its own has no term."""
+        for name in self._config.core.get("profiles") or ():
+            term = engine.profile_term(name)
+            if term is not None:
+                yield name, (identify(term), term)
+
+
+def open_ledger(config: Config, clock: Clock, environment: Mapping[str, str]) -> Ledger:
+    """Open the ledger that a config names, for writing."""
+    settings = config.settings.ledger
+    durability, mode = settings.get("durability", "batch"), settings.get("mode", "exclusive")
+    store = open_store(settings, config.directory, environment)
+    try:
+        log, recovery = open_log(store, clock, Folds, is_alone=mode == "exclusive")
+    except BaseException:
+        store.close()
+        raise
+    is_virtual = isinstance(clock, VirtualClock)
+    return Ledger(
+        log,
+        recovery,
+        durability=durability,
+        new_id=counted_ids() if is_virtual else new_run_id,
+    )
+
+
+def memory_ledger(clock: Clock, new_id: Callable[[], str] = new_run_id) -> Ledger:
+    """Make a ledger that ends with its process: for tests and measurements."""
+    log, recovery = open_log(MemoryStore(), clock, Folds)
+    return Ledger(log, recovery, new_id=new_id)
+
+
+def counted_ids() -> Callable[[], str]:
+    """Make run ids of which the first is always the same, for runs that are played again."""
+    count = itertools.count()
+    return lambda: "run-" + b32encode(sha256(b"run %d" % next(count)).digest())[:26].decode().lower()
+
+
+def _keep_accounts(ledger: Ledger, wanted: Mapping[str, Mapping[str, Any]], clock: Clock) -> None:
+    """Open the config's accounts that are not there, and adjust those that are otherwise."""
+    for name in _downwards(wanted):
+        core = _account(name, wanted[name])
+        accounts = ledger.folds.accounts
+        if name not in accounts:
+            _note(ledger, Draft("AccountOpened", "host", "local", core=core))
+            continue
+        found = accounts.balance(name, clock.now_ms())
+        if found.parent != core.get("parent"):
+            detail = f"the ledger has it below `{found.parent}`, and an account stays where it is"
+            raise LedgerError("account", f"host.accounts.{name}", detail)
+        if (dict(found.limits), found.window, found.is_shadow) != (
+            core["limits"],
+            core["window"],
+            core["is_shadow"],
+        ):
+            core.pop("parent", None)
+            _note(ledger, Draft("AccountAdjusted", "host", "local", core=core))
+
+
+def _note(ledger: Ledger, draft: Draft) -> None:
+    with ledger.lock:
+        if not ledger.log.is_shared:
+            ledger.log.append(draft)
+            return
+        made = ledger.log.commit([draft])[0]
+    if isinstance(made, LedgerError):
+        raise made
+
+
+def _account(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    limits = {"usd_micro" if key == "usd" else key: given[key] for key in _LIMITS if key in given}
+    if "usd_micro" in limits:
+        limits["usd_micro"] = micro_usd(limits["usd_micro"])
+    core = {
+        "account": name,
+        "is_shadow": given.get("shadow", False),
+        "limits": limits,
+        "window": given.get("window", "lifetime"),
+    }
+    return {**core, "parent": given["parent"]} if "parent" in given else core
+
+
+def _downwards(wanted: Mapping[str, Mapping[str, Any]]) -> Sequence[str]:
+    """Give accounts so that each comes after its parent; the config was checked for circles."""
+    made: list[str] = []
+
+    def take(name: str) -> None:
+        if name in wanted and name not in made:
+            parent = wanted[name].get("parent")
+            if parent is not None:
+                take(parent)
+            made.append(name)
+
+    for name in sorted(wanted):
+        take(name)
+    return made

@@ -1,0 +1,196 @@
+"""The books of one host: every run is written down, every attempt asked for (spec 5.1), over one log."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from base64 import b32encode
+from collections import OrderedDict
+from os import urandom
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from llm_policy_host.errors import LedgerError
+
+from .contexts import Contexts
+from .digests import without_addresses
+from .encoding import encode
+from .event import Draft, blob_digest
+from .pages import FlowEntry, RunEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+    from llm_policy_host.ports import Books, Clock, Grounds, Pricer, Provider
+    from llm_policy_host.values import Call, Contract, Estimate, Plain
+
+    from .event import Event
+    from .log import Log
+
+    Estimating = Callable[[Call, Mapping[str, Any], Provider | None], Estimate]
+
+_MAX_KNOWN = 4096
+T = TypeVar("T")
+
+
+def new_run_id() -> str:
+    """Draw a run's id: 128 bits that nobody can foresee."""
+    return "run-" + b32encode(urandom(16))[:26].decode().lower()
+
+
+class LedgerBooks:
+    """Keeps the pages of one host's runs.
+
+    Over a log of its own an event is accepted at once; over a shared one what a run has to say waits until
+    somebody waits for it: an attempt that is asked for, or its end. `is_strict` lets no attempt be made
+    before its event outlives a loss of power. `payers` is the path of accounts of callers who name none.
+    """
+
+    def __init__(  # noqa: PLR0913 - the composition root fills it
+        self,
+        log: Log,
+        clock: Clock,
+        grounds: Grounds,
+        catalog: Mapping[str, Any],
+        estimate: Estimating,
+        pricer: Pricer | None = None,
+        *,
+        new_id: Callable[[], str] = new_run_id,
+        is_strict: bool = False,
+        lock: threading.Lock | None = None,
+        payers: tuple[str, ...] = (),
+    ) -> None:
+        self.log = log
+        self.clock = clock
+        self.grounds = grounds
+        self.estimate = estimate
+        self.pricer = pricer
+        self.new_id = new_id
+        self.is_strict = is_strict
+        self.is_shared = log.is_shared
+        self.payers = payers
+        self._lock = lock or threading.Lock()
+        self._known: OrderedDict[str, None] = OrderedDict()
+        self._policies: OrderedDict[str, str] = OrderedDict()
+        self._ending: set[asyncio.Task[Any]] = set()
+        self._catalog = encode(without_addresses(catalog))
+        self.catalog_id = blob_digest(self._catalog)
+        self.contexts = Contexts(self.blob)
+
+    # Pages ------------------------------------------------------------------------------------
+
+    def begin(self, contract: Contract, *, is_stream: bool) -> RunEntry:
+        """Open a run's page."""
+        return RunEntry(self, contract, is_stream=is_stream)
+
+    def begin_flow(self, contract: Contract, *, is_stream: bool) -> FlowEntry:
+        """Open a flow's page."""
+        return FlowEntry(self, contract, is_stream=is_stream)
+
+    # The host's own events --------------------------------------------------------------------
+
+    def publish(
+        self,
+        terms: Mapping[str, tuple[str, Plain]],
+        *,
+        version: str | None = None,
+        runtime: str = "default",
+        durability: str = "batch",
+    ) -> None:
+        """Note what is served from here on: the catalog, and by profile its policy's identity and term.
+
+        `version` is that of a host that starts; one that takes another's place has none.
+        """
+        drafts = []
+        if version is not None:
+            core = {"version": version, "runtime": runtime, "durability": durability}
+            drafts.append(Draft("HostStarted", "host", "local", core=core))
+        drafts.append(Draft("CatalogPublished", "host", "local", refs={"catalog": self.blob(self._catalog)}))
+        for name, (policy_id, term) in sorted(terms.items()):
+            if policy_id not in self._policies:
+                drafts.append(self._published(policy_id, encode(term), "host"))
+            core = {"kind": "profile", "name": name, "policy_id": policy_id}
+            drafts.append(Draft("NameBound", "host", "local", core=core))
+        self.note(drafts)
+
+    def note(self, drafts: Sequence[Draft]) -> list[Event]:
+        """Accept events in one go, outside of any run; a `LedgerError` is the first refusal."""
+        with self._lock:
+            if not self.is_shared:
+                return [self.log.append(draft) for draft in drafts]
+            made = self.log.commit(drafts)
+        for each in made:
+            if isinstance(each, LedgerError):
+                raise each
+        return [each for each in made if not isinstance(each, LedgerError)]
+
+    async def close(self) -> None:
+        """Wait for what runs that were left still have to say."""
+        while self._ending:
+            await asyncio.wait(tuple(self._ending))
+
+    # What pages need --------------------------------------------------------------------------
+
+    def append(self, drafts: Sequence[Draft]) -> int:
+        """Accept events of a run at once; give the last one's number. Only over a log of its own."""
+        with self._lock:
+            append = self.log.append
+            for draft in drafts:
+                event = append(draft)
+        return event.seq
+
+    async def accept(self, drafts: Sequence[Draft]) -> int:
+        """Accept events of a run in one go; give the last one's number."""
+        made = await asyncio.gather(*(self.log.accept(draft) for draft in drafts), return_exceptions=True)
+        seq = 0
+        for each in made:
+            if isinstance(each, BaseException):
+                raise each
+            seq = each.seq
+        return seq
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Do something that must be done also when whoever asked for it goes away."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._ending.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._ending.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waited was told
+
+    def blob(self, data: bytes) -> str:
+        """Keep a blob of the control plane; one that was seen lately is there."""
+        name = blob_digest(data)
+        if name not in self._known:
+            self.log.blob(data)
+            _remember(self._known, name, None)
+        return name
+
+    def policy(self, policy_id: str, handle: object) -> tuple[str, Draft | None]:
+        """Give a policy's blob, and the event that publishes it where none did yet."""
+        found = self._policies.get(policy_id)
+        if found is not None:
+            return found, None
+        term = self.grounds.grounds_text(handle)[1]
+        assert term is not None  # noqa: S101 - what has an identity has a term
+        draft = self._published(policy_id, term, "driver")
+        return self._policies[policy_id], draft
+
+    def _published(self, policy_id: str, term: bytes, by: str) -> Draft:
+        name = self.blob(term)
+        _remember(self._policies, policy_id, name)
+        core = {"policy_id": policy_id}
+        return Draft("PolicyPublished", by, "local", core=core, refs={"policy": name})
+
+
+def _remember(known: OrderedDict[str, Any], name: str, value: Any) -> None:  # noqa: ANN401 - of either
+    known[name] = value
+    if len(known) > _MAX_KNOWN:
+        known.popitem(last=False)
+
+
+def _conforms(books: LedgerBooks) -> Books:
+    """Let the type checker prove the port."""
+    return books

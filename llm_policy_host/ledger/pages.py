@@ -1,0 +1,378 @@
+"""Pages of the books: what a run has to say, in the order in which it may (spec 5.1, 5.2)."""
+
+from __future__ import annotations
+
+import asyncio
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+from llm_policy_host.errors import LedgerError
+from llm_policy_host.values import Failure, Refused, Response
+
+from .amounts import count, micro_usd, settled, token_classes
+from .digests import decision_digest, params_digest, plain_shape, skips, trace_digest
+from .encoding import encode, to_bytes
+from .event import NONE, Draft
+from .folds import AccountRefusedError
+from .kinds import NAME, expression, is_code
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Mapping
+
+    from llm_policy_host.ports import Provider
+    from llm_policy_host.values import Attempt, Call, Contract, Cost, Inputs, Plain, Step
+
+    from .books import LedgerBooks
+
+_REJECTED: Final = frozenset({"policy_refused", "unknown_profile"})
+"""Errors of a request of which no policy was made."""
+
+_MOST_SKIPS = 1000
+_is_name = expression(NAME)
+
+
+class _Entry:
+    """What runs and flows have in common: events wait on the page until somebody must know that they are in."""
+
+    def __init__(self, books: LedgerBooks, contract: Contract, *, is_stream: bool) -> None:
+        self.run_id: str | None = books.new_id()
+        self._books = books
+        self._contract = contract
+        self._is_stream = is_stream
+        self._from_ms = books.clock.elapsed_ms()
+        self._accounts = contract.origin.accounts or books.payers
+        self._tenant = contract.origin.tenant or (self._accounts[-1] if self._accounts else "local")
+        self._drafts: list[Draft] = []
+        self._is_ended = False
+
+    def _say(
+        self,
+        kind: str,
+        core: dict[str, Any],
+        obs: dict[str, Any] = NONE,
+        refs: dict[str, Any] = NONE,
+        idem: str | None = None,
+    ) -> None:
+        origin = self._contract.origin
+        by = origin.by if kind.startswith("Request") else "driver"
+        self._drafts.append(
+            Draft(kind, by, self._tenant, self.run_id, origin.parent, None, idem, core, obs, refs)
+        )
+
+    def _received(self, shape: str | None, *, profile: str | None = None, is_flow: bool = False) -> None:
+        contract, origin = self._contract, self._contract.origin
+        core: dict[str, Any] = {"api": origin.api, "is_stream": self._is_stream, "kind": contract.kind}
+        if shape is not None:
+            core["shape"] = shape
+        if profile is not None:
+            core["profile"] = profile
+        if is_flow:
+            core["is_flow"] = True
+        if self._accounts:
+            core["account"] = self._accounts[0]
+        for name in ("key_id", "session", "node"):
+            value = getattr(origin, name)
+            if value is not None:
+                core[name] = value
+        self._say("RequestReceived", core, idem=origin.idem)
+
+    def _took_ms(self) -> int:
+        return count(self._books.clock.elapsed_ms() - self._from_ms)
+
+    def _flush(self) -> int:
+        """Let everything said so far be accepted at once; give the last event's number."""
+        drafts, self._drafts = self._drafts, []
+        return self._books.append(drafts) if drafts else 0
+
+    async def _accept(self) -> int:
+        """Let everything said so far be accepted."""
+        drafts, self._drafts = self._drafts, []
+        return await self._books.accept(drafts)
+
+    def _flush_end(self) -> None:
+        """Let everything be accepted. A paid answer is given also when the store takes no more: the ledger
+        is read as it is at the next start, and an attempt without outcome is then in doubt.
+        """
+        try:
+            self._flush()
+        except LedgerError as error:
+            if error.code != "store":
+                raise
+
+    async def _accept_end(self) -> None:
+        try:
+            await self._accept()
+        except LedgerError as error:
+            if error.code != "store":
+                raise
+
+
+class RunEntry(_Entry):
+    """A run's page."""
+
+    def __init__(self, books: LedgerBooks, contract: Contract, *, is_stream: bool) -> None:
+        super().__init__(books, contract, is_stream=is_stream)
+        self._attempts = 0
+        self._is_calling = False
+        self._is_over = False
+        """Whether the ledger takes no more of it: it was rejected."""
+        self._proposing: asyncio.Task[int] | None = None
+        self._call: Call | None = None
+        self._candidate: Mapping[str, Any] = NONE
+        self._usd_micro: int | None = 0
+        self._tokens = 0
+        self._grounds: tuple[str | None, str, Plain, str] | None = None
+        self._is_full = False
+
+    def admitted(self, step: Step, shape: Plain, inputs: Inputs, bound_ms: int) -> None:
+        """Note what was asked and what was planned, or why nothing was."""
+        books = self._books
+        text = encode(plain_shape(shape))
+        digest = sha256(text).hexdigest()
+        if step.status == "done" and step.result.get("error") in _REJECTED:
+            self._received(digest)
+            refusal = step.result.get("refusal") or {}
+            self._say("RequestRejected", {"code": _code(refusal.get("code") or step.result["error"])})
+            self._is_over = True
+            return
+        profile = self._contract.profile
+        self._received(digest, profile=profile if profile is not None and _is_name(profile) else None)
+        policy_id, version = books.grounds.grounds(step.handle)
+        ctx = books.contexts.keep(
+            version, lambda: books.grounds.grounds_text(step.handle)[0], inputs.others, inputs.now_ms
+        )
+        refs = {"ctx": ctx.blob, "shape": books.blob(text)}
+        core = {"catalog_id": books.catalog_id, "ctx": ctx.identity, "deadline_ms": count(bound_ms)}
+        if policy_id is not None:
+            core["policy_id"] = policy_id
+            refs["policy"], published = books.policy(policy_id, step.handle)
+            if published is not None:
+                self._drafts.append(published)
+        if inputs.seed is not None:
+            core["seed"] = inputs.seed
+        self._say("PolicyAdmitted", core, {"now_ms": inputs.now_ms}, refs)
+        self._grounds = (policy_id, ctx.identity, inputs.seed, digest)
+        self._is_full = inputs.is_full_trace
+
+    def propose(
+        self, call: Call, candidate: Mapping[str, Any], provider: Provider | None
+    ) -> Refused | Awaitable[Refused | None] | None:
+        """Ask for an attempt: None lets it be made."""
+        books, accounts = self._books, self._accounts
+        hold: dict[str, Any] = {"calls": 1}
+        if accounts:
+            estimate = books.estimate(call, candidate, provider)
+            if estimate.tokens is not None:
+                hold["tokens"] = count(estimate.tokens)
+            if estimate.usd_micro is not None:
+                hold["usd_micro"] = count(estimate.usd_micro)
+        core = {
+            "accounts": list(accounts),
+            "attempt": self._attempts + 1,
+            "hold": hold,
+            "model_family": _name(call.model_family),
+            "params_digest": params_digest(call.params),
+            "provider_id": _name(call.provider_id),
+        }
+        if call.served_by is not None:
+            core["served_by"] = _name(call.served_by)
+        own = self._contract.auth_override
+        if own and call.provider_id in own:
+            core["credential_label"] = "callers"
+        self._say("AttemptProposed", core)
+        self._call, self._candidate = call, candidate
+        self._attempts += 1
+        self._is_calling = True
+        if books.is_shared:
+            self._proposing = books.spawn(self._accept())
+            return self._proposed_there(self._proposing)
+        try:
+            seq = self._flush()
+        except LedgerError as error:
+            return self._withdrawn(error)
+        return self._durable(seq) if books.is_strict else None
+
+    def _withdrawn(self, error: LedgerError) -> Refused:
+        """Take a proposal back that was not accepted; what is no refusal by an account is raised."""
+        self._attempts -= 1
+        self._is_calling = False
+        if not isinstance(error, AccountRefusedError):
+            self._is_over = True  # the ledger takes nothing of this run
+            raise error
+        said = error.refusal
+        return Refused(said.code, said.resource, said.account, said.until_ms)
+
+    async def _proposed_there(self, proposing: asyncio.Task[int]) -> Refused | None:
+        """Wait until a ledger that others write too has taken a proposal."""
+        try:
+            seq = await asyncio.shield(proposing)
+        except LedgerError as error:
+            self._proposing = None
+            return self._withdrawn(error)
+        self._proposing = None
+        return await self._durable(seq) if self._books.is_strict else None
+
+    async def _durable(self, seq: int) -> None:
+        await self._books.log.durable(seq)
+
+    def outcome(self, outcome: Response | Failure | None, sent: Attempt | None) -> None:
+        """Settle the attempt: over a log of its own at once, over a shared one with what comes next."""
+        if not self._is_calling or self._proposing is not None:
+            return
+        self._settle(outcome, sent)
+        if not self._books.is_shared:
+            self._flush_end()
+
+    def waits(self, ms: float) -> None:
+        """Note a wait before the next attempt."""
+        self._say("WaitScheduled", {"until_offset_ms": count(ms)})
+
+    def end(self, step: Step, *, is_cancelled: bool = False) -> Awaitable[None] | None:
+        """Note how the run ended; an attempt under way is settled as cut from outside."""
+        if self._is_ended:
+            return None
+        self._is_ended = True
+        if self._books.is_shared:
+            return asyncio.shield(self._books.spawn(self._end_there(step, is_cancelled=is_cancelled)))
+        self._close(step, is_cancelled=is_cancelled)
+        self._flush_end()
+        return None
+
+    async def _end_there(self, step: Step, *, is_cancelled: bool) -> None:
+        if self._proposing is not None:
+            try:
+                await self._proposing
+            except LedgerError as error:
+                self._withdrawn(error)
+        self._close(step, is_cancelled=is_cancelled)
+        await self._accept_end()
+
+    def _close(self, step: Step, *, is_cancelled: bool) -> None:
+        """Say the last of the run."""
+        if self._is_calling:
+            self._settle(None, None)
+        if self._is_over or self._grounds is None:
+            return
+        result = step.result
+        trace = result.get("trace") or NONE
+        path, error = trace.get("decision_path") or (), result.get("error")
+        used = (self._books.grounds.used(step.handle) if self._is_full else trace.get("ranked")) or ()
+        policy_id, ctx, seed, shape = self._grounds
+        decision = decision_digest(policy_id, self._books.catalog_id, ctx, seed, shape, used)
+        core: dict[str, Any] = {
+            "attempts": self._attempts,
+            "decision_digest": decision,
+            "trace_digest": trace_digest(decision, path, error),
+        }
+        skipped = skips(path)
+        if skipped:
+            core["skips"] = [_name(each) for each in skipped[:_MOST_SKIPS]]
+        if error is not None:
+            core["error"] = _code(error)
+        obs: dict[str, Any] = {"ms": self._took_ms(), "tokens": self._tokens}
+        if self._usd_micro is not None:
+            obs["usd_micro"] = self._usd_micro
+        self._say("RunCompleted" if error is None else "RunCancelled" if is_cancelled else "RunFailed", core, obs)
+
+    def _settle(self, outcome: Response | Failure | None, sent: Attempt | None) -> None:
+        """Say how the attempt ended and what it is charged."""
+        self._is_calling = False
+        core: dict[str, Any] = {"attempt": self._attempts}
+        obs: dict[str, Any] = {}
+        cost = None
+        if sent is not None:
+            obs["ms"] = count(sent.took_ms)
+            if sent.ttft_ms is not None:
+                obs["ttft_ms"] = count(sent.ttft_ms)
+        if isinstance(outcome, Response):
+            cost = self._cost(outcome)
+            self._take(outcome, cost, obs)
+        else:
+            core["kind"] = "cancelled" if outcome is None else outcome.kind
+            status = None if outcome is None else outcome.http_status
+            if status is not None and status in _STATUSES:
+                obs["status"] = status
+        obs["settled"] = settled(outcome, cost, is_sent=sent is not None)
+        self._say("AttemptOutcome", core, obs)
+
+    def _take(self, response: Response, cost: Cost | None, obs: dict[str, Any]) -> None:
+        """Note what an answer took."""
+        usage = response.usage
+        if usage is not None:
+            obs["tokens"] = token_classes(usage)
+            self._tokens += count(usage.total_tokens)
+        if cost is None or cost.usd is None:
+            self._usd_micro = None
+        elif self._usd_micro is not None:
+            obs["usd_micro"] = micro_usd(cost.usd)
+            self._usd_micro += obs["usd_micro"]
+        obs["basis"] = "unknown" if cost is None else cost.basis
+
+    def _cost(self, response: Response) -> Cost | None:
+        pricer, call = self._books.pricer, self._call
+        if pricer is None or call is None:
+            return None
+        candidate = self._candidate
+        chosen = {
+            "provider_id": call.provider_id,
+            "model_family": call.model_family,
+            "served_model_id": call.served_model_id,
+            "raw_price_in": candidate.get("price_in"),
+            "raw_price_out": candidate.get("price_out"),
+        }
+        return pricer.cost(response, chosen, call.api_kind)
+
+
+class FlowEntry(_Entry):
+    """A flow's page: its nodes' runs are parts of it."""
+
+    def __init__(self, books: LedgerBooks, contract: Contract, *, is_stream: bool) -> None:
+        super().__init__(books, contract, is_stream=is_stream)
+        self._is_admitted = False
+
+    def refused(self, code: str) -> None:
+        """Note that there is no such flow."""
+        self._received(None, is_flow=True)
+        self._say("RequestRejected", {"code": _code(code)})
+
+    async def admitted(self, identity: str, bound_ms: int) -> None:
+        """Note the flow that runs, before any of its nodes does; its texts are no part of it."""
+        self._received(None, is_flow=True)
+        self._say("PolicyAdmitted", {"deadline_ms": count(bound_ms), "policy_id": identity})
+        self._is_admitted = True
+        if self._books.is_shared:
+            await asyncio.shield(self._books.spawn(self._accept()))
+        else:
+            self._flush()
+
+    def end(self, error: str | None, *, is_cancelled: bool = False) -> Awaitable[None] | None:
+        """Note how it ended."""
+        if self._is_ended:
+            return None
+        self._is_ended = True
+        if self._is_admitted:
+            core: dict[str, Any] = {"attempts": 0}
+            if error is not None:
+                core["error"] = _code(error)
+            kind = "RunCompleted" if error is None else "RunCancelled" if is_cancelled else "RunFailed"
+            self._say(kind, core, {"ms": self._took_ms()})
+        if not self._drafts:
+            return None
+        if self._books.is_shared:
+            return asyncio.shield(self._books.spawn(self._accept_end()))
+        self._flush_end()
+        return None
+
+
+_STATUSES = range(100, 600)
+
+
+def _name(text: str) -> str:
+    """Give a name as an event may hold it: one that is none, from a market's peer, is there by its digest."""
+    return text if _is_name(text) else "sha256:" + sha256(to_bytes(text)).hexdigest()
+
+
+def _code(error: str) -> str:
+    """Give an error of a result as a code: `exhausted: timeout` is `exhausted_timeout`."""
+    code = error.replace(": ", "_")
+    return code if is_code(code) else "unknown"
