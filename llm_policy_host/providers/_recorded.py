@@ -124,14 +124,24 @@ def forms(secrets: Iterable[str]) -> list[bytes]:
 def masked(pieces: Sequence[bytes], secrets: Sequence[bytes]) -> list[bytes]:
     """Take secrets out of pieces, also where one is cut in two: what is left of it stands in the first."""
     whole = b"".join(pieces)
-    if not any(secret in whole for secret in secrets):
+    any_secret = re.compile(b"|".join(map(re.escape, secrets)))
+    spans = [match.span() for match in any_secret.finditer(whole) if secrets] + _cut_short(whole, secrets)
+    if not spans:
         return list(pieces)
-    spans = [match.span() for match in re.finditer(b"|".join(map(re.escape, secrets)), whole)]
     ends = list(accumulate(len(piece) for piece in pieces))
     return [
         b"".join(_outside(whole, end - len(piece), end, spans))
         for piece, end in zip(pieces, ends, strict=True)
     ]
+
+
+def _cut_short(whole: bytes, secrets: Sequence[bytes]) -> list[tuple[int, int]]:
+    """Find the beginning of a secret at the end of an answer that broke off in its midst."""
+    for secret in secrets:
+        for size in range(len(secret) - 1, LEAST_SECRET - 1, -1):
+            if whole.endswith(secret[:size]):
+                return [(len(whole) - size, len(whole))]
+    return []
 
 
 def _outside(whole: bytes, start: int, end: int, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:

@@ -86,7 +86,7 @@ class Replayer:
             return self.mismatch(call, self._lack(call))
         names = differing(found.request, request_of(call, is_stream=is_stream))
         if names:
-            return self.mismatch(call, f"{', '.join(f'`{name}`' for name in names)} not as recorded")
+            return self.mismatch(call, f"not as recorded: {', '.join(f'`{name}`' for name in names)}")
         return found
 
     def mismatch(self, call: Call, what: str) -> Failure:

@@ -17,8 +17,18 @@ if TYPE_CHECKING:
 class Process:
     """`llm-policy serve` in a process of its own."""
 
-    def __init__(self, path: Path, *, env: dict[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", "llm_policy_host", "serve", str(path), "--port", "0", "--json"]
+    def __init__(self, path: Path, *more: str, env: dict[str, str] | None = None) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "llm_policy_host",
+            "serve",
+            str(path),
+            "--port",
+            "0",
+            "--json",
+            *more,
+        ]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
         )
