@@ -182,11 +182,12 @@ class DurableStore:
     def _is_written(self, rows: Sequence[LedgerRow], *, is_again: bool) -> bool:
         """Whether a group is in the database, since an answer to its commit may have been lost."""
         last = self._database.last_seq()
-        if last == rows[0][0] - 1:
+        is_whole = rows[-1][0] - rows[0][0] == len(rows) - 1
+        if is_whole and last == rows[0][0] - 1:
             return False
         if is_again and last == rows[-1][0] and self._database.page(last - 1, 1)[0][1] == rows[-1][5]:
             return True
-        raise StoreError(self._where, f"event {rows[0][0]} does not follow event {last}, the last one")
+        raise StoreError(self._where, f"what is put does not follow event {last}, the last one")
 
     def _put_refused(self, row: LedgerRow) -> None:
         del row
