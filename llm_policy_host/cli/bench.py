@@ -23,6 +23,7 @@ class Bench:
 
 BENCHES = (
     Bench("decide", "llm_policy_host.cli.bench_decide", "CPU time of a decision and of a whole cycle"),
+    Bench("ledger", "llm_policy_host.cli.bench_ledger", "events written and checked, beside a floor"),
     Bench("gateway", "llm_policy_host.cli.bench_gateway", "cost of the gateway, beside floors and peers"),
 )
 

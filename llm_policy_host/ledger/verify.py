@@ -12,7 +12,7 @@ from .event import blob_digest
 from .schema import TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from .chain import Fold
     from .event import Event
@@ -105,11 +105,3 @@ class _Blobs:
             if blob_digest(data) != digest:
                 raise LedgerError("blob", f"{part}.{key}", f"the blob {digest} was changed")
             self.seen.add(digest)
-
-
-def split_lines(data: Iterable[bytes]) -> Iterator[bytes]:
-    """Give the lines of an export, read as a file in binary is; the last one must be ended too."""
-    for count, line in enumerate(data, 1):
-        if not line.endswith(b"\n"):
-            raise LedgerError("form", "line", f"line {count} is not ended: the file is cut off")
-        yield line[:-1]

@@ -71,7 +71,7 @@ def run_id(number: int) -> str:
 
 def draft(kind: str, run: int | None = None, **changes: Any) -> Draft:
     """Make a good draft of a type; `core`, `obs` and `refs` are added to what it has, the rest replaced."""
-    parts = {
+    parts: dict[str, Any] = {
         part: {**base.get(kind, {}), **changes.pop(part, {})}
         for part, base in (("core", CORES), ("obs", OBS), ("refs", REFS))
     }

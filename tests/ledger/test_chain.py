@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from llm_policy_host.errors import LedgerError
 from llm_policy_host.ledger.chain import Chain
 from llm_policy_host.ledger.event import NO_HASH, Draft, blob_digest
-from llm_policy_host.ledger.verify import split_lines, verify
+from llm_policy_host.ledger.verify import Fault, verify
+from llm_policy_host.store.export import ended_lines
 
 from .drafts import BLOB, draft, opening, whole_run
 
@@ -67,25 +69,29 @@ def test_a_reader_is_where_the_writer_was() -> None:
     assert reader.lineage.subjects == writer.lineage.subjects
 
 
+def judged(data: bytes) -> Fault | None:
+    """Judge an export's bytes."""
+    return verify(ended_lines(BytesIO(data))).fault
+
+
 def test_every_flipped_byte_is_named_by_its_line() -> None:
     good = b"\n".join(small()) + b"\n"
-    assert verify(split_lines(as_file(good))).fault is None
+    assert judged(good) is None
     line = 1
     for place, byte in enumerate(good):
-        for flipped in (byte ^ 1, byte ^ 0x20, byte ^ 0x80, 10, 0):
-            if flipped == byte:
-                continue
-            bad = good[:place] + bytes([flipped]) + good[place + 1 :]
-            fault = verify(split_lines(as_file(bad))).fault
+        for flipped in {byte ^ 1, byte ^ 0x20, byte ^ 0x80, 10, 0} - {byte}:
+            fault = judged(good[:place] + bytes([flipped]) + good[place + 1 :])
             assert fault is not None, (place, flipped)
             assert fault.line == line, (place, flipped, str(fault))
         line += byte == 10
 
 
-def as_file(data: bytes) -> list[bytes]:
-    """Give lines as a binary file does: ended by a line feed and by nothing else."""
-    parts = data.split(b"\n")
-    return [part + b"\n" for part in parts[:-1]] + ([parts[-1]] if parts[-1] else [])
+def test_an_export_that_is_cut_off_is_named_by_its_last_line() -> None:
+    good = b"\n".join(small()) + b"\n"
+    for length in range(1, len(good)):
+        fault = judged(good[:length])
+        assert (fault is None) is good[:length].endswith(b"\n")
+        assert fault is None or fault.line == good[:length].count(b"\n") + 1
 
 
 def test_lines_that_are_gone_doubled_or_moved_are_named() -> None:
@@ -98,6 +104,15 @@ def test_lines_that_are_gone_doubled_or_moved_are_named() -> None:
         doubled = verify([*lines[: place + 1], *lines[place:]]).fault
         assert doubled is not None
         assert (doubled.line, doubled.code) == (place + 2, "chain")
+
+
+def test_the_end_of_another_ledger_is_no_end_of_this_one() -> None:
+    ours = small()
+    others = relinked(ours, 0, ts=999)
+    for place in range(1, len(ours)):
+        fault = verify([*ours[:place], *others[place:]]).fault
+        assert fault is not None
+        assert (fault.line, fault.path) == (place + 1, "prev")
 
 
 FORGERIES: list[tuple[int, dict[str, Any], str]] = [

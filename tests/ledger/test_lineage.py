@@ -66,6 +66,14 @@ def test_a_proposal_has_one_outcome() -> None:
         assert refused(chain, draft(kind, 1)) == ("lineage", "type")
 
 
+def test_the_cause_of_an_event_in_a_run_is_the_one_before() -> None:
+    chain = chain_of(*begun(), *begun(2))
+    for cause in (0, 1, 3, 4, 5):
+        assert refused(chain, draft("AttemptProposed", 1, cause=cause)) == ("lineage", "cause")
+    assert chain.accept(draft("AttemptProposed", 1), 0).cause == 2
+    assert chain.accept(draft("AttemptOutcome", 1, cause=5), 0).cause == 5
+
+
 def test_attempts_are_counted_from_one() -> None:
     chain = chain_of(*begun())
     assert refused(chain, draft("AttemptProposed", 1, core={"attempt": 2})) == ("lineage", "core.attempt")
@@ -107,6 +115,8 @@ def test_a_parent_is_a_flow_of_the_same_tenant_under_way() -> None:
     assert refused(chain, draft("RequestReceived", 3, parent=run_id(9))) == ("lineage", "parent")
     assert refused(chain, draft("RequestReceived", 3, parent=run_id(1), tenant="b")) == ("lineage", "parent")
     assert chain.accept(draft("RequestReceived", 3, parent=run_id(1)), 0).cause == 2
+    chain.accept(draft("RequestReceived", 4, core={"is_flow": True}), 0)
+    assert refused(chain, draft("RequestReceived", 5, parent=run_id(4))) == ("lineage", "parent")
     assert refused(chain, draft("PolicyAdmitted", 3)) == ("lineage", "run")
     chain.accept(draft("PolicyAdmitted", 3, parent=run_id(1)), 0)
 
@@ -175,8 +185,8 @@ def wild(draw: st.DrawFn) -> Draft:
     )
 
 
-def expected(history: list[Draft], chain: Chain) -> Draft | None:
-    """Give an event that goes on with the oldest open run: wild ones alone seldom get far."""
+def expected(history: list[Draft], chain: Chain, wrong: dict[str, Any]) -> Draft | None:
+    """Give an event that goes on with the oldest open run, with some of it wrong: wild ones seldom get far."""
     run = next(iter(chain.lineage.open.values()), None)
     if run is None:
         return None
@@ -186,17 +196,28 @@ def expected(history: list[Draft], chain: Chain) -> Draft | None:
         core = {"attempt": tries + (kind == "AttemptProposed")} if "attempt" in CORES[kind] else {}
         made = draft(kind, core=core, run=None)._replace(run=run.id, tenant=run.tenant, parent=run.parent)
         if oracle.may_follow(history, made):
-            return made
+            return made._replace(**wrong)
     return None
 
 
+WRONG = st.fixed_dictionaries(
+    {},
+    optional={
+        "cause": st.integers(0, 6),
+        "tenant": st.sampled_from(["team", "other"]),
+        "parent": st.sampled_from([run_id(1), run_id(2)]),
+        "idem": st.just(HEX),
+    },
+)
+
+
 @settings(max_examples=400, deadline=None)
-@given(st.lists(st.one_of(wild(), st.none()), max_size=40))
-def test_the_rules_agree_with_the_oracle(events: list[Draft | None]) -> None:
+@given(st.lists(st.one_of(wild(), st.just({}), WRONG), max_size=40))
+def test_the_rules_agree_with_the_oracle(events: list[Draft | dict[str, Any]]) -> None:
     chain = Chain()
     history: list[Draft] = []
     for each in events:
-        event = each if each is not None else expected(history, chain)
+        event = expected(history, chain, each) if isinstance(each, dict) else each
         if event is None:
             continue
         may_follow = oracle.may_follow(history, event)
