@@ -6,29 +6,21 @@ held when a window turns is charged to the new one. A clock that runs backwards 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from .account import RESOURCES, Account, Balance, Refusal, is_below, upwards
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
-RESOURCES: Final = ("usd_micro", "tokens", "calls")
-
-WINDOWS_MS: Final[Mapping[str, int]] = MappingProxyType(
-    {"lifetime": 0, "day": 86_400_000, "hour": 3_600_000, "minute": 60_000}
-)
-"""How long each window is, from midnight UTC on; 0 is one that never turns."""
+    from .account import Amounts
 
 MAX_DEPTH: Final = 16
 KEY_ACCOUNT: Final = "key:"
 """What the names of accounts begin with that belong to a key's caveats, and no other's."""
 
-_UNKNOWN: Final = ("unpriced", "unbounded", "unbounded")
 _ASKING: Final = "asking"
 """The place of a paused run's hold, beside those of its attempts."""
-
-Amounts: TypeAlias = "tuple[int, int, int]"
 
 
 class Emitted(Protocol):
@@ -63,115 +55,12 @@ class Stamped(Emitted, Protocol):
         """When it was accepted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why nothing happens: which rule, of which resource and account, and when its window turns."""
-
-    code: str
-    account: str
-    resource: str | None = None
-    until_ms: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Balance:
-    """An account as it is at a moment; a limit that is absent is none."""
-
-    account: str
-    parent: str | None
-    window: str
-    is_shadow: bool
-    limits: Mapping[str, int]
-    used: Mapping[str, int]
-    held: Mapping[str, int]
-    exceeded: int
-    """How often a shadow account would have refused."""
-
-
-class _Account:
-    """A node of the tree."""
-
-    __slots__ = (
-        "depth",
-        "exceeded",
-        "held",
-        "is_shadow",
-        "limits",
-        "name",
-        "parent",
-        "turn",
-        "used",
-        "window",
-    )
-
-    def __init__(self, name: str, parent: _Account | None) -> None:
-        self.name = name
-        self.parent = parent
-        self.depth: int = 1 if parent is None else parent.depth + 1
-        self.window = "lifetime"
-        self.is_shadow = False
-        self.limits: tuple[tuple[int, int], ...] = ()
-        self.used = [0, 0, 0]
-        self.held = [0, 0, 0]
-        self.turn = 0
-        self.exceeded = 0
-
-    def set(self, core: Mapping[str, Any], ts: int) -> None:
-        """Take limits, a window and a mode; what an adjustment leaves out stays, but for the limits."""
-        self.limits = tuple(
-            (place, core["limits"][name])
-            for place, name in enumerate(RESOURCES)
-            if core["limits"].get(name) is not None
-        )
-        if core.get("is_shadow") is not None:
-            self.is_shadow = core["is_shadow"]
-        window = core.get("window")
-        if window is not None and window != self.window:
-            self.move_to(ts)
-            self.window = window
-            self.turn = self.turn_at(ts)
-
-    def turn_at(self, ts: int) -> int:
-        """Count the windows before a moment."""
-        width = WINDOWS_MS[self.window]
-        return ts // width if width else 0
-
-    def move_to(self, ts: int) -> None:
-        """Begin a new window if it is time."""
-        turn = self.turn_at(ts)
-        if turn > self.turn:
-            self.turn = turn
-            self.used = [0, 0, 0]
-
-    def used_at(self, ts: int) -> list[int]:
-        """Give what is used in the window of a moment."""
-        return [0, 0, 0] if self.turn_at(ts) > self.turn else self.used
-
-    def refusal(self, hold: Mapping[str, Any], ts: int, back: Amounts | None = None) -> Refusal | None:
-        """Say whether a request does not fit, when `back` is given back for it."""
-        used, held = self.used_at(ts), self.held
-        for place, limit in self.limits:
-            name = RESOURCES[place]
-            asked = hold.get(name)
-            if asked is None:
-                return Refusal(_UNKNOWN[place], self.name, name)
-            returned = 0 if back is None else back[place]
-            if held[place] - returned + used[place] + asked > limit:
-                return Refusal("budget_exceeded", self.name, name, self.until_ms(ts))
-        return None
-
-    def until_ms(self, ts: int) -> int | None:
-        """Say when the window of a moment turns."""
-        width = WINDOWS_MS[self.window]
-        return (max(self.turn, ts // width) + 1) * width if width else None
-
-
 class _Hold:
     """What a run holds of an account and of all above it."""
 
     __slots__ = ("amounts", "leaf")
 
-    def __init__(self, leaf: _Account, amounts: Amounts) -> None:
+    def __init__(self, leaf: Account, amounts: Amounts) -> None:
         self.leaf = leaf
         self.amounts = amounts
 
@@ -180,7 +69,7 @@ class Accounts:
     """The fold. `check` changes nothing; an event that is applied is believed."""
 
     def __init__(self) -> None:
-        self._accounts: dict[str, _Account] = {}
+        self._accounts: dict[str, Account] = {}
         self._holds: dict[str, dict[int | str, _Hold]] = {}
         self._checks: Mapping[str, Callable[[Emitted, int], Refusal | None]] = {
             "AccountOpened": self._check_opened,
@@ -217,12 +106,12 @@ class Accounts:
 
     def path(self, account: str) -> tuple[str, ...]:
         """Give an account's name and those above it, up to the root."""
-        return tuple(node.name for node in _upwards(self._accounts[account]))
+        return tuple(node.name for node in upwards(self._accounts[account]))
 
     def remaining(self, account: str, now_ms: int) -> dict[str, int]:
         """Give what may still be asked for, by resource; what is absent is not limited."""
         left: dict[str, int] = {}
-        for node in _upwards(self._accounts[account]):
+        for node in upwards(self._accounts[account]):
             used = node.used_at(now_ms)
             for place, limit in () if node.is_shadow else node.limits:
                 name, rest = RESOURCES[place], max(0, limit - used[place] - node.held[place])
@@ -231,23 +120,11 @@ class Accounts:
 
     def balances(self, now_ms: int) -> list[Balance]:
         """Give every account, in the order in which they were opened."""
-        return [self._balance(node, now_ms) for node in self._accounts.values()]
+        return [node.balance(now_ms) for node in self._accounts.values()]
 
     def balance(self, account: str, now_ms: int) -> Balance:
         """Give one account as it is at a moment."""
-        return self._balance(self._accounts[account], now_ms)
-
-    def _balance(self, node: _Account, now_ms: int) -> Balance:
-        return Balance(
-            account=node.name,
-            parent=None if node.parent is None else node.parent.name,
-            window=node.window,
-            is_shadow=node.is_shadow,
-            limits={RESOURCES[place]: limit for place, limit in node.limits},
-            used=dict(zip(RESOURCES, node.used_at(now_ms), strict=True)),
-            held=dict(zip(RESOURCES, node.held, strict=True)),
-            exceeded=node.exceeded,
-        )
+        return self._accounts[account].balance(now_ms)
 
     def _check_opened(self, draft: Emitted, _ts: int) -> Refusal | None:
         name, parent = draft.core["account"], draft.core.get("parent")
@@ -279,7 +156,7 @@ class Accounts:
             if node is None or node.name != name:
                 return Refusal("not_a_path", name)
             if node.limits and not node.is_shadow:
-                back = None if asking is None or not _is_below(asking.leaf, node) else asking.amounts
+                back = None if asking is None or not is_below(asking.leaf, node) else asking.amounts
                 refusal = node.refusal(core["hold"], ts, back)
                 if refusal is not None:
                     return refusal
@@ -289,7 +166,7 @@ class Accounts:
     def _open(self, event: Stamped) -> None:
         core = event.core
         parent = core.get("parent")
-        node = _Account(core["account"], None if parent is None else self._accounts[parent])
+        node = Account(core["account"], None if parent is None else self._accounts[parent])
         node.set(core, event.ts)
         self._accounts[node.name] = node
 
@@ -305,7 +182,7 @@ class Accounts:
         hold = core["hold"]
         usd, tokens, calls = hold.get("usd_micro") or 0, hold.get("tokens") or 0, hold.get("calls") or 0
         leaf = self._accounts[path[0]]
-        node: _Account | None = leaf
+        node: Account | None = leaf
         while node is not None:
             node.move_to(event.ts)
             if node.is_shadow and node.refusal(hold, event.ts) is not None:
@@ -329,7 +206,7 @@ class Accounts:
             for place, name in enumerate(RESOURCES)
         )
         self._return(hold)
-        node: _Account | None = hold.leaf
+        node: Account | None = hold.leaf
         while node is not None:
             node.move_to(event.ts)
             used = node.used
@@ -353,20 +230,10 @@ class Accounts:
 
     def _return(self, hold: _Hold) -> None:
         usd, tokens, calls = hold.amounts
-        node: _Account | None = hold.leaf
+        node: Account | None = hold.leaf
         while node is not None:
             held = node.held
             held[0] -= usd
             held[1] -= tokens
             held[2] -= calls
             node = node.parent
-
-
-def _upwards(node: _Account | None) -> Iterator[_Account]:
-    while node is not None:
-        yield node
-        node = node.parent
-
-
-def _is_below(leaf: _Account, node: _Account) -> bool:
-    return any(each is node for each in _upwards(leaf))

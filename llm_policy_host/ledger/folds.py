@@ -10,7 +10,8 @@ from .accounts import Accounts
 from .keyring import KeyRing
 
 if TYPE_CHECKING:
-    from .accounts import Emitted, Refusal, Stamped
+    from .account import Refusal
+    from .accounts import Emitted, Stamped
     from .chain import Fold
 
 

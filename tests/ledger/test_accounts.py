@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from llm_policy_host.clock import VirtualClock
 from llm_policy_host.errors import LedgerError
-from llm_policy_host.ledger.accounts import MAX_DEPTH, Accounts, Refusal
+from llm_policy_host.ledger.account import Refusal
+from llm_policy_host.ledger.accounts import MAX_DEPTH, Accounts
 from llm_policy_host.ledger.chain import Chain
 from llm_policy_host.ledger.event import Draft, Event
 from llm_policy_host.ledger.folds import AccountRefusedError, Folds
