@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from llm_policy_host.clock import SystemClock, VirtualClock
 from llm_policy_host.errors import UsageError
-from llm_policy_host.providers._reading import read_recording
 from llm_policy_host.providers.recording import Recorder
-from llm_policy_host.providers.replaying import Replayer
+from llm_policy_host.providers.replaying import Replayer, read_recording
 from llm_policy_host.wiring import Host
 
 if TYPE_CHECKING:

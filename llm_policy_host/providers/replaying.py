@@ -16,6 +16,7 @@ from llm_policy_host.values import Credential, Failure, HttpAnswer, Response, Se
 
 from ._exchange import HttpAdapter
 from ._failure import TransportError
+from ._reading import read_recording
 from ._recorded import Exchange, differing, request_of
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from ._reading import Recorded, Recording
     from .reel import Reel
     from .registry import Make, Tools
+
+__all__ = ["ReplayMismatchError", "Replayer", "read_recording"]
 
 _FOREVER_MS = 10 * 365 * 24 * 3_600_000
 # no text of an answer holds it, so that nothing is taken out of one

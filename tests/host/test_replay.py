@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 from llm_policy_host import Contract, Host
 from llm_policy_host.cli.output import plain
 from llm_policy_host.clock import SystemClock, VirtualClock
-from llm_policy_host.providers._reading import read_recording
 from llm_policy_host.providers._recorded import RecordingError, masked
 from llm_policy_host.providers.recording import Recorder
-from llm_policy_host.providers.replaying import Replayer, ReplayMismatchError
+from llm_policy_host.providers.replaying import Replayer, ReplayMismatchError, read_recording
 from llm_policy_host.values import Credential, Failure, Result, StreamChunk
 from tests.contracts.vendor import Vendor, flow, whole
 

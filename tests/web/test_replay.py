@@ -11,9 +11,8 @@ import pytest
 
 from llm_policy_host import Contract, Host
 from llm_policy_host.clock import SystemClock, VirtualClock
-from llm_policy_host.providers._reading import read_recording
 from llm_policy_host.providers.recording import Recorder
-from llm_policy_host.providers.replaying import Replayer
+from llm_policy_host.providers.replaying import Replayer, read_recording
 from llm_policy_host.values import Failure, Secret
 
 from .caller import CHAT, Answer, ask
