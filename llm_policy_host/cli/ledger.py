@@ -118,10 +118,15 @@ def _verify(arguments: argparse.Namespace) -> int:
     elif verdict.fault is not None:
         print(verdict.fault)
     else:
-        print(f"{verdict.events} events are good, {verdict.open_runs} runs are open")
-        print(f"{verdict.blobs} blobs are what they are named by" if store.blob_get else "blobs: not here")
+        print(f"{_many(verdict.events, 'event')} good, {_many(verdict.open_runs, 'run')} open")
+        names = "its name says" if verdict.blobs == 1 else "their names say"
+        print(f"{_many(verdict.blobs, 'blob')} what {names}" if store.blob_get else "its blobs are not here")
         print(f"head {verdict.head}")
     return OK if verdict.fault is None else FAILED
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what} is" if count == 1 else f"{count} {what}s are"
 
 
 def _plain(verdict: Any) -> dict[str, Any]:  # noqa: ANN401 - a dataclass

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from .schema import Type
 
 _FIELDS = itemgetter(*KEYS)
-_WHOLE = {int}
-_TEXT = {str}
-_TEXT_OR_NONE = {str, type(None)}
 
 
 class Fold(Protocol):
@@ -97,10 +94,12 @@ def read(line: bytes) -> Event:
     except (ValueError, KeyError, TypeError):
         raise LedgerError("form", "line", "is no event: a record of JSON with 15 keys") from None
     is_good = (
-        {by.__class__, tenant.__class__, kind.__class__, prev.__class__, digest.__class__} == _TEXT
-        and {run.__class__, parent.__class__, idem.__class__} <= _TEXT_OR_NONE
-        and {seq.__class__, ts.__class__, v.__class__} == _WHOLE
-        and (cause.__class__ is int or cause is None)
+        by.__class__ is tenant.__class__ is kind.__class__ is prev.__class__ is digest.__class__ is str
+        and (run is None or run.__class__ is str)
+        and (parent is None or parent.__class__ is str)
+        and (idem is None or idem.__class__ is str)
+        and (cause is None or cause.__class__ is int)
+        and seq.__class__ is ts.__class__ is v.__class__ is int
     )
     if not is_good or v != VERSION or ts < 0:
         raise LedgerError("form", "line", f"is no event of version {VERSION}")

@@ -21,8 +21,7 @@ NONE: Final[dict[str, Any]] = {}
 """A part without fields; nobody writes into it."""
 
 _HASH_AT = b',"idem":'
-_HASH_KEY = b',"hash":"'
-_HASH_LENGTH = len(_HASH_KEY) + 65
+_HASH_LENGTH = len(b',"hash":""') + 64
 
 
 class Draft(NamedTuple):
@@ -116,13 +115,10 @@ def canonical(value: Mapping[str, Any]) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
-def line_hash(prev: str, line: bytes) -> str | None:
-    """Compute what hash a line should hold behind one with the hash `prev`; None where it holds none."""
-    at = line.find(_HASH_AT) - _HASH_LENGTH
-    end = at + _HASH_LENGTH
-    if at < 0 or line[at : at + len(_HASH_KEY)] != _HASH_KEY or line[end - 1 : end] != b'"':
-        return None
-    return sha256(prev.encode() + line[:at] + line[end:]).hexdigest()
+def line_hash(prev: str, line: bytes) -> str:
+    """Compute the hash that a line in its canonical form should hold behind one with the hash `prev`."""
+    end = line.find(_HASH_AT)
+    return sha256(prev.encode() + line[: end - _HASH_LENGTH] + line[end:]).hexdigest()
 
 
 def blob_digest(data: bytes) -> str:

@@ -6,7 +6,7 @@ There is no kind for free text and none for fractions: what an event tells is co
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 MOST = 2**53 - 1
 """The largest whole number that every reader of JSON reads exactly."""
-
-HEX = "0123456789abcdef"
 
 # Line breaks, controls, direction marks and halves of characters have no place in a name. It is a rule
 # of its own because `isprintable` changes with Python's version; whatever that accepts, this does too.
@@ -127,6 +125,11 @@ def fields_test(*parts: Mapping[str, Field]) -> Callable[..., bool]:
     return made
 
 
+def _digest(before: str, words: str) -> Kind:
+    matches = re.compile(before + r"[0-9a-f]{64}\Z").match
+    return Kind(words, "v.__class__ is str and matches(v) is not None", {"matches": matches})
+
+
 NAME = Kind(
     "a name of at most 256 characters",
     "v.__class__ is str and 0 < len(v) <= 256 and (v.isprintable() or is_name(v))",
@@ -134,14 +137,7 @@ NAME = Kind(
 )
 CODE = Kind("a word of `a-z`, `0-9` and `_`", "v.__class__ is str and is_code(v)", {"is_code": is_code})
 FLAG = Kind("true or false", "(v is True or v is False)")
-DIGEST = Kind("64 hex digits", f"v.__class__ is str and len(v) == 64 and not v.strip({HEX!r})")
-BLOB = Kind(
-    "`sha256:` and 64 hex digits",
-    f"v.__class__ is str and len(v) == 71 and v[:7] == 'sha256:' and not v[7:].strip({HEX!r})",
-    is_blob=True,
-)
-KEYED = Kind(
-    "`hmac-sha256:` and 64 hex digits",
-    f"v.__class__ is str and len(v) == 76 and v[:12] == 'hmac-sha256:' and not v[12:].strip({HEX!r})",
-)
+DIGEST = _digest("", "64 hex digits")
+BLOB = replace(_digest("sha256:", "`sha256:` and 64 hex digits"), is_blob=True)
+KEYED = _digest("hmac-sha256:", "`hmac-sha256:` and 64 hex digits")
 COUNT = whole(0)

@@ -131,6 +131,8 @@ FORGERIES: list[tuple[int, dict[str, Any], str]] = [
     (0, {"core": None}, "schema"),
     (0, {"note": "free text"}, "form"),
     (5, {"cause": 6}, "lineage"),
+    (5, {"cause": True}, "form"),
+    (5, {"cause": 1.0}, "form"),
     (5, {"cause": 0}, "lineage"),
     (6, {"cause": None}, "lineage"),
     (6, {"cause": 5}, "lineage"),

@@ -1,0 +1,156 @@
+"""`llm-policy ledger`: reads a SQLite file, an export, or what a config names; writes nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from llm_policy_host.cli import bench_ledger
+from llm_policy_host.cli.main import main
+from llm_policy_host.clock import VirtualClock
+from llm_policy_host.ledger.folds import Folds
+from llm_policy_host.ledger.recovery import open_log
+from llm_policy_host.store.sqlite import open_sqlite
+
+from .drafts import draft, opening, run_id, whole_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONFIG = """
+providers: {acme: {api_kind: scripted}}
+models: {small-1: {served_by: [{provider: acme}]}}
+profiles: {default: {}}
+host: {ledger: {file: ledger.db}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a config, and a ledger with 14 events in two runs, one of them open."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "policy.yaml").write_text(CONFIG)
+    store = open_sqlite(tmp_path / "ledger.db")
+    log, _ = open_log(store, VirtualClock(1_700_000_000_123), Folds)
+    digest = log.blob(b"a catalog")
+    for each in opening():
+        log.append(each._replace(core={**each.core, "limits": {}}) if "limits" in each.core else each)
+    log.append(draft("CatalogPublished", refs={"catalog": digest}))
+    for each in whole_run(1, failures=1):
+        log.append(each)
+    log.append(draft("RequestReceived", 2))
+    store.close()
+    return tmp_path
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[str]]:
+    code = main(["ledger", *words])
+    out = capsys.readouterr()
+    return code, (out.out + out.err).splitlines()
+
+
+def test_the_last_events_are_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, lines = said(capsys, "tail", "-n", "2")
+    assert (code, len(lines)) == (0, 2)
+    assert lines[0].split() == ["14", "2023-11-14T22:13:20.123Z", "RunCompleted", run_id(1), "attempts=2"]
+    _, typed = said(capsys, "tail", "--type", "AttemptOutcome", "--file", str(folder / "ledger.db"))
+    assert [line.split()[0] for line in typed] == ["10", "13"]
+    assert 'settled={"calls":1,"tokens":30,"usd_micro":12}' in typed[0]
+
+
+def test_a_run_is_shown_by_the_beginning_of_its_id(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert folder.is_dir()
+    _, lines = said(capsys, "show", run_id(1))
+    assert len(lines) == 8
+    _, lines = said(capsys, "show", run_id(2), "--json")
+    assert [json.loads(line)["type"] for line in lines] == ["RequestReceived"]
+    assert said(capsys, "show", "run-") == (2, ["llm-policy: 2 runs begin with `run-`"])
+    assert said(capsys, "show", "run-x") == (2, ["llm-policy: no run is or begins with `run-x`"])
+
+
+def test_an_export_has_the_same_bytes_and_is_judged_alike(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, [good, blobs, head] = said(capsys, "verify")
+    assert (code, good) == (0, "15 events are good, 1 run is open")
+    assert blobs == "1 blob is what its name says"
+    assert said(capsys, "export", "-o", "out.jsonl") == (0, ["out.jsonl: 15 events"])
+    store = open_sqlite(folder / "ledger.db", mode="read")
+    assert (folder / "out.jsonl").read_bytes().split(b"\n") == [*store.lines(), b""]
+    store.close()
+    _, lines = said(capsys, "verify", "--file", "out.jsonl")
+    assert lines == [good, "its blobs are not here", head]
+    assert main(["ledger", "export", "--after", "14"]) == 0
+    assert (
+        capsys.readouterr().out.encode() == (folder / "out.jsonl").read_bytes().splitlines(keepends=True)[14]
+    )
+
+
+def test_what_is_wrong_is_named_by_its_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said(capsys, "export", "-o", "out.jsonl")
+    data = (folder / "out.jsonl").read_bytes()
+    bad = folder / "bad.jsonl"
+    bad.write_bytes(data.replace(b"acme", b"acne", 1))
+    assert said(capsys, "verify", "--file", "bad.jsonl") == (1, ["line 9: chain: hash: is not the line's"])
+    code, [line] = said(capsys, "verify", "--file", "bad.jsonl", "--json")
+    assert (code, json.loads(line)["fault"]["line"]) == (1, 9)
+    bad.write_bytes(b"".join(data.splitlines(keepends=True)[:-1]))
+    assert said(capsys, "verify", "--file", "bad.jsonl")[0] == 0
+    head = json.loads(data.splitlines()[-1])["hash"]
+    code, [line] = said(capsys, "verify", "--file", "bad.jsonl", "--head", head)
+    assert (code, line.startswith("line 15: chain: head: ")) == (1, True)
+    bad.write_bytes(b'{"seq":1}\n')
+    message = "line 1: is no event: a record of JSON with 15 keys (see `llm-policy ledger verify`)"
+    assert said(capsys, "tail", "--file", "bad.jsonl") == (2, [f"llm-policy: {message}"])
+
+
+def test_more_spent_than_an_account_has_is_a_fault(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = open_sqlite(folder / "more.db")
+    log, _ = open_log(store, VirtualClock())
+    for each in (*opening(), *whole_run(1)):
+        log.append(each)
+    store.close()
+    code, [line] = said(capsys, "verify", "--file", "more.db")
+    assert (code, line) == (1, "line 8: budget_exceeded: accounts: budget_exceeded: `team` (usd_micro)")
+
+
+def test_what_it_holds_is_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert folder.is_dir()
+    code, [line] = said(capsys, "stats", "--json")
+    counted = json.loads(line)
+    assert (code, counted["events"], counted["types"]["AttemptOutcome"]) == (0, 15, 2)
+    assert (counted["usd_micro"], counted["tokens"], counted["calls"]) == (24, 60, 2)
+    assert counted["outcomes"] == {"ok": 1, "timeout": 1}
+    assert counted["tenants"] == {"team": 2}
+    assert counted["from"] == counted["to"] == "2023-11-14T22:13:20.123Z"
+    _, lines = said(capsys, "stats")
+    assert ["outcomes", "timeout", "1"] in [line.split() for line in lines]
+
+
+def test_a_ledger_that_is_not_there_is_told_and_not_made(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = folder / "nothing.db"
+    assert said(capsys, "tail", "--file", str(missing))[0] == 2
+    (folder / "policy.yaml").write_text(CONFIG.replace("ledger.db", "nothing.db"))
+    code, [line] = said(capsys, "stats")
+    assert (code, line) == (2, "llm-policy: nothing.db: there is no such file")
+    assert not missing.exists()
+    (folder / "policy.yaml").write_text("{}\n")
+    assert said(capsys, "stats") == (
+        2,
+        ["llm-policy: `policy.yaml` has no `host.ledger`; `--file` names one"],
+    )
+    (folder / "policy.yaml").write_text("host: {ledger: {file: a, url_env: B}}\n")
+    assert said(capsys, "stats")[0] == 1
+
+
+def test_the_benchmark_measures_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    for row in bench_ledger.rows(3):
+        assert row.act() == 2 + 3 * bench_ledger.EVENTS_A_RUN
+    assert main(["bench", "ledger", "--events", "50", "--rounds", "1", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["row"] for row in rows][:2] == [bench_ledger.FLOOR, "append"]
+    assert all(row["per_cpu_s"] > 0 for row in rows)
