@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from llm_policy_host.clock import SystemClock, VirtualClock
-from llm_policy_host.providers._reading import read_recording
 from llm_policy_host.providers.recording import Recorder
 from llm_policy_host.providers.registry import Adapters
-from llm_policy_host.providers.replaying import Replayer
+from llm_policy_host.providers.replaying import Replayer, read_recording
 from llm_policy_host.values import Call, Credential, Failure, Secret
 
 from .dialect import CANARY
@@ -149,6 +148,33 @@ async def test_gaps_replay_in_virtual_time(dialect: Dialect, tmp_path: Path) -> 
     waited_ms = sum(gap for gap, _ in exchange.pieces) / 1000
     assert waited_ms > 15 * (len(reply.pieces) - 1)
     assert waited_ms <= virtual.elapsed_ms() < waited_ms + 500
+
+
+async def test_what_was_said_of_an_accounts_quota_is_said_again(tmp_path: Path) -> None:
+    """Where another account serves, a used-up one is nothing to wait for: the adapter must hear it again."""
+    dialect = DIALECTS["openai_codex"]
+    file, clock, noted = tmp_path / "tape.jsonl", SystemClock(), []
+
+    def note_quota(
+        provider: str, account: str, used: float, resets: float, *, is_closed: bool = False
+    ) -> bool:
+        noted.append((provider, account, used, is_closed, resets > 0))
+        return len(noted) < 4
+
+    used_up = {"x-codex-primary-used-percent": "100", "x-codex-primary-reset-after-seconds": "90"}
+    reply = whole(429, b'{"error": {"resets_in_seconds": 90}}', headers=used_up)
+    credential = Credential(Secret(CANARY), account="work")
+    async with Vendor([reply]) as vendor:
+        recorder = Recorder(file, clock)
+        adapters = Adapters(clock, {}, note_quota, wrap=recorder.wrap)
+        calls = [_call(dialect, vendor.origin, attempt, **CALLS["prompt"]) for attempt in (1, 2)]
+        live = [await adapters.by_kind["openai_codex"].send(call, credential) for call in calls]
+        await adapters.close()
+    assert noted == [("p", "work", 100.0, False, True), ("p", "work", 100.0, True, True)] * 2
+    replayer = Replayer(read_recording(file), VirtualClock())
+    replayed = Adapters(VirtualClock(), {}, wrap=replayer.wrap).by_kind["openai_codex"]
+    assert [await replayed.send(call, Credential()) for call in calls] == live
+    assert [outcome.retry_after_ms for outcome in live if isinstance(outcome, Failure)] == [None, 90_000]
 
 
 async def test_a_key_that_a_vendor_quotes_is_masked_across_pieces(tmp_path: Path) -> None:
