@@ -156,9 +156,9 @@ async def test_what_was_said_of_an_accounts_quota_is_said_again(tmp_path: Path) 
     file, clock, noted = tmp_path / "tape.jsonl", SystemClock(), []
 
     def note_quota(
-        provider: str, account: str, used: float, resets: float, *, is_closed: bool = False
+        provider_id: str, account: str, used: float, resets_ms: float, *, is_closed: bool = False
     ) -> bool:
-        noted.append((provider, account, used, is_closed, resets > 0))
+        noted.append((provider_id, account, used, is_closed, resets_ms > 0))
         return len(noted) < 4
 
     used_up = {"x-codex-primary-used-percent": "100", "x-codex-primary-reset-after-seconds": "90"}

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llm_policy_host import Contract, Host
+from llm_policy_host.bookkeeping import counted_ids, memory_ledger
 from llm_policy_host.cli.output import plain
 from llm_policy_host.clock import SystemClock, VirtualClock
 from llm_policy_host.providers._recorded import RecordingError, masked
@@ -361,6 +362,48 @@ async def test_backoff_breaker_and_deadline_go_by_the_virtual_clock() -> None:
         assert cut.error == "timeout"
         assert clock.now_ms() - late_ms <= 3_000
     assert time.monotonic() - started < 5
+
+
+# The ledger -------------------------------------------------------------------------------------
+
+
+async def test_a_replay_exports_the_same_ledger_each_time_and_the_digests_of_its_recording(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "tape.jsonl"
+    contracts = [_asking(), _asking("second"), _asking("third", deadline_ms=300)]
+    replies = [whole(429, b"{}"), whole(500, b"{}"), whole(200, _OK), whole(200, _OK), flow([], then="hang")]
+    async with Vendor(replies) as vendor:
+        config, clock = _config(vendor.origin), SystemClock()
+        ledger = memory_ledger(clock)
+        host = Host.from_data(
+            config,
+            clock=clock,
+            environment={"VENDOR_KEY": KEY},
+            reel=Recorder(file, clock),
+            ledger=ledger,
+        )
+        live = await _run(host, contracts)
+        recorded = [json.loads(line) for line in ledger.log.store.lines(0)]
+    exports = []
+    for _ in range(2):
+        recording = read_recording(file)
+        virtual = VirtualClock(recording.started_ms)
+        ledger = memory_ledger(virtual, counted_ids())
+        replayer = Replayer(recording, virtual)
+        host = Host.from_data(config, clock=virtual, environment={}, reel=replayer, ledger=ledger)
+        assert [result.error for result in await _run(host, contracts)] == [result.error for result in live]
+        assert replayer.mismatches == []
+        exports.append(list(ledger.log.store.lines(0)))
+    assert exports[0] == exports[1]
+    replayed = [json.loads(line) for line in exports[0]]
+    assert [event["type"] for event in replayed] == [event["type"] for event in recorded]
+    ends = [
+        [event["core"] for event in events if event["type"] in ("RunCompleted", "RunFailed")]
+        for events in (recorded, replayed)
+    ]
+    assert ends[0] == ends[1]
+    assert {"decision_digest", "trace_digest"} <= {*ends[0][0]}
 
 
 # The market -------------------------------------------------------------------------------------
