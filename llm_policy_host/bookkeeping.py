@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .clock import VirtualClock
 from .errors import LedgerError
 from .ledger.amounts import micro_usd
-from .ledger.books import LedgerBooks, new_run_id
+from .ledger.books import LedgerBooks, RunIds
 from .ledger.event import Draft
 from .ledger.folds import Folds
 from .ledger.recovery import Recovery, open_log
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .values import Plain
 
 _LIMITS: Final = ("usd", "tokens", "calls")
-_LEFT_OUT: Final = ("profiles", "policy_envelope", "retry_policies")
+LEFT_OUT: Final = ("profiles", "policy_envelope", "retry_policies", "customs")
 """What of a config its policies' terms hold already."""
 
 
@@ -49,12 +49,12 @@ class Ledger:
         recovery: Recovery,
         *,
         durability: str = "batch",
-        new_id: Callable[[], str] = new_run_id,
+        new_id: Callable[[], str] | None = None,
     ) -> None:
         self.log = log
         self.recovery = recovery
         self.durability = durability
-        self.new_id = new_id
+        self.new_id = new_id or RunIds()
         self.lock = threading.Lock()
         self.is_published = False
         self._users = 0
@@ -114,10 +114,10 @@ class Bookkeeping:
             self.ledger = open_ledger(self._config, self._clock, self._environment)
         ledger = self.ledger
         payer = settings.ledger.get("account")
-        core = {name: value for name, value in self._config.core.items() if name not in _LEFT_OUT}
+        core = {name: value for name, value in self._config.core.items() if name not in LEFT_OUT}
         ledger.enter()
         try:
-            _keep_accounts(ledger, settings.accounts, self._clock)
+            keep_accounts(ledger, settings.accounts, self._clock)
             books = LedgerBooks(
                 ledger.log,
                 self._clock,
@@ -166,11 +166,11 @@ def open_ledger(config: Config, clock: Clock, environment: Mapping[str, str]) ->
         log,
         recovery,
         durability=durability,
-        new_id=counted_ids() if is_virtual else new_run_id,
+        new_id=counted_ids() if is_virtual else None,
     )
 
 
-def memory_ledger(clock: Clock, new_id: Callable[[], str] = new_run_id) -> Ledger:
+def memory_ledger(clock: Clock, new_id: Callable[[], str] | None = None) -> Ledger:
     """Make a ledger that ends with its process: for tests and measurements."""
     log, recovery = open_log(MemoryStore(), clock, Folds)
     return Ledger(log, recovery, new_id=new_id)
@@ -182,7 +182,7 @@ def counted_ids() -> Callable[[], str]:
     return lambda: "run-" + b32encode(sha256(b"run %d" % next(count)).digest())[:26].decode().lower()
 
 
-def _keep_accounts(ledger: Ledger, wanted: Mapping[str, Mapping[str, Any]], clock: Clock) -> None:
+def keep_accounts(ledger: Ledger, wanted: Mapping[str, Mapping[str, Any]], clock: Clock) -> None:
     """Open the config's accounts that are not there, and adjust those that are otherwise."""
     for name in _downwards(wanted):
         core = _account(name, wanted[name])

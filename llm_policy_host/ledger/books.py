@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from base64 import b32encode
 from collections import OrderedDict
 from os import urandom
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from llm_policy_host.errors import LedgerError
 
 from .contexts import Contexts
-from .digests import without_addresses
-from .encoding import encode
+from .digests import Memo, params_digest, shape_digest, without_addresses
+from .encoding import encode, text_of
 from .event import Draft, blob_digest
 from .pages import FlowEntry, RunEntry
 
@@ -32,9 +31,24 @@ _MAX_KNOWN = 4096
 T = TypeVar("T")
 
 
-def new_run_id() -> str:
-    """Draw a run's id: 128 bits that nobody can foresee."""
-    return "run-" + b32encode(urandom(16))[:26].decode().lower()
+class RunIds:
+    """Draws the ids of runs: 130 bits each that nobody can foresee, many at a time."""
+
+    def __init__(self) -> None:
+        self._drawn: list[str] = []
+
+    def __call__(self) -> str:
+        """Give the next."""
+        try:
+            return self._drawn.pop()
+        except IndexError:
+            text = urandom(26 * _AT_ONCE).translate(_LETTERS).decode()
+            self._drawn.extend(f"run-{text[at : at + 26]}" for at in range(0, len(text), 26))
+            return self._drawn.pop()
+
+
+_AT_ONCE = 64
+_LETTERS = b"abcdefghijklmnopqrstuvwxyz234567" * 8
 
 
 class LedgerBooks:
@@ -54,7 +68,7 @@ class LedgerBooks:
         estimate: Estimating,
         pricer: Pricer | None = None,
         *,
-        new_id: Callable[[], str] = new_run_id,
+        new_id: Callable[[], str] | None = None,
         is_strict: bool = False,
         lock: threading.Lock | None = None,
         payers: tuple[str, ...] = (),
@@ -64,7 +78,7 @@ class LedgerBooks:
         self.grounds = grounds
         self.estimate = estimate
         self.pricer = pricer
-        self.new_id = new_id
+        self.new_id = new_id or RunIds()
         self.is_strict = is_strict
         self.is_shared = log.is_shared
         self.payers = payers
@@ -75,6 +89,9 @@ class LedgerBooks:
         self._catalog = encode(without_addresses(catalog))
         self.catalog_id = blob_digest(self._catalog)
         self.contexts = Contexts(self.blob)
+        self.shape = Memo(shape_digest)
+        self.params = Memo(params_digest)
+        self.used = Memo(text_of)
 
     # Pages ------------------------------------------------------------------------------------
 

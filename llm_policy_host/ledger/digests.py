@@ -7,37 +7,45 @@ from __future__ import annotations
 
 import re
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from .encoding import digest, to_bytes
+import orjson
+
+from .encoding import digest, encode, quoted, text_of, to_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from llm_policy_host.values import Plain
+
+T = TypeVar("T")
+_MAX_KNOWN = 1024
 
 ADDRESSES: Final = frozenset({"base_url", "auth", "auth_env", "aws_region", "notes", "seller_endpoint"})
 """What says where a call goes and who pays, or is free text: no decision reads it, and no blob holds it."""
 
-_STEERING: Final = frozenset({"profile", "policy_ir", "chain", "seed"})
+_STEERING: Final = frozenset({"profile", "policy_ir", "chain"})
 _RECORDS: Final = frozenset({"requirements", "extra_candidates", "response_format"})
 _REQUIREMENTS: Final = (
     *("max_latency_ms", "min_context", "min_tok_s", "model_family"),
     *("needs", "pin", "privacy", "tier"),
 )
-_WORD = re.compile(r"[\w.:/@+-]{1,64}\Z")
+_WORD = re.compile(r"[\w.:/@+-]{1,80}\Z")
 
 
 def plain_shape(shape: Mapping[str, Plain]) -> dict[str, Plain]:
     """Give what of a contract's shape a decision rests on; text that is no word is there by its digest alone.
 
-    The policy, the seed and whatever names a policy are written down apart.
+    The policy and whatever names one are written down apart; of a seed, that the caller gave it.
     """
     made: dict[str, Plain] = {}
     for name, value in shape.items():
         if name in _STEERING or value is None:
             continue
-        made[name] = _part(name, value) if name in _RECORDS else value if name == "scope" else _scalar(value)
+        if name == "seed":
+            made[name] = True
+        else:
+            made[name] = _part(name, value) if name in _RECORDS else value if name == "scope" else _scalar(value)
     return made
 
 
@@ -66,29 +74,58 @@ def _scalar(value: Any) -> Plain:  # noqa: ANN401 - a parameter
     return f"sha256:{sha256(to_bytes(value if isinstance(value, str) else repr(value))).hexdigest()}"
 
 
+def shape_digest(shape: Mapping[str, Plain]) -> tuple[str, bytes]:
+    """Identify a contract's shape; with the blob that holds it."""
+    text = encode(plain_shape(shape))
+    return sha256(text).hexdigest(), text
+
+
 def params_digest(params: Mapping[str, Plain]) -> str:
-    """Identify an attempt's parameters."""
-    scalars = {name: _scalar(value) for name, value in params.items() if value is not None}
-    return digest(scalars)
+    """Identify an attempt's parameters, but for the seed, which is the decision's."""
+    named = {name: _scalar(value) for name, value in params.items() if value is not None and name != "seed"}
+    return digest(named)
 
 
 def decision_digest(  # noqa: PLR0913 - the parts that spec 5.3 names
-    policy: str | None, catalog: str, ctx: str, seed: Plain, shape: str, used: Sequence[Mapping[str, Plain]]
+    policy: str | None, catalog: str, ctx: str, seed: Plain, shape: str, used: str
 ) -> str:
-    """Identify a decision: what it rested on, and the part of the shortlist that was used."""
-    whole = {"catalog": catalog, "ctx": ctx, "policy": policy, "seed": seed, "shape": shape, "used": used}
-    return digest(whole)
+    """Identify a decision: what it rested on, and the part of the shortlist that was used, encoded."""
+    named = f'"policy":{quoted(policy)},' if policy is not None else ""
+    seeded = f'"seed":{text_of(seed)},' if seed is not None else ""
+    text = f'{{"catalog":"{catalog}","ctx":"{ctx}",{named}{seeded}"shape":"{shape}","used":{used}}}'
+    return sha256(to_bytes(text)).hexdigest()
 
 
 def trace_digest(decision: str, path: Iterable[Mapping[str, Any]], error: str | None) -> str:
     """Identify a decision with the path of its outcomes: who was asked, how that ended, and how it all did."""
-    asked = [
-        [step["provider_id"], step["model_family"], step.get("error_kind") or "ok"]
+    asked = ",".join(
+        f"[{quoted(step['provider_id'])},{quoted(step['model_family'])},{quoted(step.get('error_kind') or 'ok')}]"
         for step in path
         if step["event"] == "attempted"
-    ]
-    whole = {"decision": decision, "end": error or "ok", "path": asked}
-    return digest(whole)
+    )
+    text = f'{{"decision":"{decision}","end":{quoted(error or "ok")},"path":[{asked}]}}'
+    return sha256(to_bytes(text)).hexdigest()
+
+
+class Memo(Generic[T]):
+    """Makes something of plain data, once: what comes again is found by a spelling that is cheaper to make."""
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        self._make = make
+        self._known: dict[bytes, T] = {}
+
+    def __call__(self, value: Any) -> T:  # noqa: ANN401 - plain data, without NaN and infinities
+        """Give what is made of a value."""
+        try:
+            key = orjson.dumps(value, default=dict)
+        except TypeError:
+            return self._make(value)
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            found = self._known[key] = self._make(value)
+        return found
 
 
 def skips(path: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -10,8 +10,8 @@ from llm_policy_host.errors import LedgerError
 from llm_policy_host.values import Failure, Refused, Response
 
 from .amounts import count, micro_usd, settled, token_classes
-from .digests import decision_digest, params_digest, plain_shape, skips, trace_digest
-from .encoding import encode, to_bytes
+from .digests import decision_digest, skips, trace_digest
+from .encoding import to_bytes
 from .event import NONE, Draft
 from .folds import AccountRefusedError
 from .kinds import NAME, expression, is_code
@@ -127,15 +127,13 @@ class RunEntry(_Entry):
     def admitted(self, step: Step, shape: Plain, inputs: Inputs, bound_ms: int) -> None:
         """Note what was asked and what was planned, or why nothing was."""
         books = self._books
-        text = encode(plain_shape(shape))
-        digest = sha256(text).hexdigest()
         if step.status == "done" and step.result.get("error") in _REJECTED:
-            self._received(digest)
+            self._received(None)
             refusal = step.result.get("refusal") or {}
             self._say("RequestRejected", {"code": _code(refusal.get("code") or step.result["error"])})
             self._is_over = True
             return
-        profile = self._contract.profile
+        profile, (digest, text) = self._contract.profile, books.shape(shape)
         self._received(digest, profile=profile if profile is not None and _is_name(profile) else None)
         policy_id, version = books.grounds.grounds(step.handle)
         ctx = books.contexts.keep(
@@ -171,7 +169,7 @@ class RunEntry(_Entry):
             "attempt": self._attempts + 1,
             "hold": hold,
             "model_family": _name(call.model_family),
-            "params_digest": params_digest(call.params),
+            "params_digest": books.params(call.params),
             "provider_id": _name(call.provider_id),
         }
         if call.served_by is not None:
@@ -258,7 +256,9 @@ class RunEntry(_Entry):
         path, error = trace.get("decision_path") or (), result.get("error")
         used = (self._books.grounds.used(step.handle) if self._is_full else trace.get("ranked")) or ()
         policy_id, ctx, seed, shape = self._grounds
-        decision = decision_digest(policy_id, self._books.catalog_id, ctx, seed, shape, used)
+        decision = decision_digest(
+            policy_id, self._books.catalog_id, ctx, seed, shape, self._books.used(used)
+        )
         core: dict[str, Any] = {
             "attempts": self._attempts,
             "decision_digest": decision,

@@ -175,6 +175,7 @@ class Driver:
             return False
         if run.step.status == "wait" and run.step.until_ms > run.ends_at_ms:
             # no one is served by waiting for a moment that comes too late
+            run.page.waits(run.step.until_ms - self._clock.now_ms())
             self._miss_deadline(run)
         return not run.is_late
 
