@@ -69,7 +69,11 @@ def _recorded_host(
 
 
 def _check_scripted(host: Host) -> None:
-    """Refuse time that costs nothing where a real server would be waited for."""
+    """Refuse time that costs nothing where a real server or a feed would be waited for."""
+    for name in host.market.sources:
+        raise UsageError(
+            f"`--now-ms` is for scripted providers and `--replay`: the source `{name}` is polled"
+        )
     for name, provider in (host.config.core.get("providers") or {}).items():
         kind = provider.get("api_kind") or "openai_compatible"
         if kind != "scripted" and name not in host.disabled:

@@ -89,12 +89,25 @@ def test_another_prompt_is_a_mismatch_that_names_the_field(config: Path, tmp_pat
     assert json.loads(run.stdout.splitlines()[-1]) == {"ok": False, "error": complaint}
 
 
-def test_virtual_time_is_refused_where_a_server_would_be_waited_for(config: Path, tmp_path: Path) -> None:
-    config.write_text(CONFIG.replace("b: {api_kind: scripted}", "b: {base_url: 'http://127.0.0.1:9/v1'}"))
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ("b: {", "b: {base_url: 'http://127.0.0.1:9/v1'}\n  c: {", "`b` speaks `openai_compatible`"),
+        (
+            "host:",
+            "host:\n  sources: {peers: {kind: json, file: offers.json}}",
+            "the source `peers` is polled",
+        ),
+    ],
+)
+def test_virtual_time_is_refused_where_somebody_outside_would_be_waited_for(
+    old: str, new: str, what: str, config: Path, tmp_path: Path
+) -> None:
+    config.write_text(CONFIG.replace(old, new, 1))
     tape = tmp_path / "tape"
     run = llm_policy("run", config, "hi", "--now-ms", 0, "--record", tape)
-    assert run.returncode == 2
-    assert "`--now-ms` is for scripted providers and `--replay`: `b` speaks `openai_compatible`" in run.stderr
+    assert run.returncode == 2, run.stderr
+    assert f"`--now-ms` is for scripted providers and `--replay`: {what}" in run.stderr
     assert not tape.exists()
 
 
