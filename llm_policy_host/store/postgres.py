@@ -186,11 +186,13 @@ class PostgresDatabase:
         if made.execute("SELECT to_regclass('llm_policy_ledger')").fetchone() == (None,):
             if self._mode == "read":
                 raise StoreError(self.where, "holds no ledger")
-            with made.transaction():
-                made.execute(f"SELECT pg_advisory_xact_lock({_MAKING}, 0)")
-                if made.execute("SELECT to_regclass('llm_policy_ledger')").fetchone() == (None,):
+            # held by the session: a transaction that began before another made the tables does not see them
+            made.execute(f"SELECT pg_advisory_lock({_MAKING}, 0)")
+            if made.execute("SELECT to_regclass('llm_policy_ledger')").fetchone() == (None,):
+                with made.transaction():
                     made.execute(_SCHEMA)
                     made.execute("INSERT INTO llm_policy_ledger VALUES (%s)", (VERSION,))
+            made.execute(f"SELECT pg_advisory_unlock({_MAKING}, 0)")
         found = made.execute("SELECT version FROM llm_policy_ledger").fetchone()
         if found != (VERSION,):
             has = "no version" if found is None else f"the version {found[0]}"

@@ -22,14 +22,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+_MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
 
 
 def is_cut(path: Path) -> bool:
-    """Whether a database's file is shorter than its header says."""
-    with path.open("rb") as file:
-        header = file.read(_HEADER_BYTES)
-    return len(header) == _HEADER_BYTES and path.stat().st_size < _whole_size(header)
+    """Whether a database's file has lost its end.
+
+    It is shorter than its header says, then. So is one whose process died while SQLite moved pages from
+    its journal to the file: SQLite does that again, and nothing is missing.
+    """
+    if not _is_short(path):
+        return False
+    journal = path.with_name(f"{path.name}-wal")
+    if not journal.exists() or not journal.stat().st_size:
+        return True
+    with closing(sqlite3.connect(path, isolation_level=None)) as opened:
+        try:
+            opened.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return _is_short(path) or opened.execute("PRAGMA quick_check(1)").fetchone() != ("ok",)
+        except sqlite3.DatabaseError:
+            return True
 
 
 def salvage(path: Path, schema: str) -> Path:
@@ -42,11 +55,14 @@ def salvage(path: Path, schema: str) -> Path:
         closing(sqlite3.connect(kept, isolation_level=None)) as old,
         closing(sqlite3.connect(made, isolation_level=None)) as new,
     ):
-        new.executescript(f"BEGIN; {schema}")
+        # nobody sees it before it is whole and on the disk
+        new.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; BEGIN; {schema}")
         if not _move(old, new):
             made.unlink()
             raise StoreError(str(path), f"its end is missing, and no event in it can be read; see `{kept}`")
         new.execute("COMMIT")
+    with made.open("rb+") as file:
+        os.fsync(file.fileno())
     # a journal of the old file must not be played into the new one
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
@@ -101,8 +117,22 @@ def _event(line: object, prev: str) -> dict[str, Any] | None:
 
 def _readable(database: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...]]:
     """Give rows until the first one that is damaged."""
+    count = 0
     with suppress(sqlite3.Error):
-        yield from database.execute(query)
+        for row in database.execute(query):
+            yield row
+            count += 1
+        return
+    # Python reads a row ahead: the one before the damaged one is good, and has not been given
+    with suppress(sqlite3.Error):
+        yield from database.execute(f"{query} LIMIT 1 OFFSET {count}")
+
+
+def _is_short(path: Path) -> bool:
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+    is_database = len(header) == _HEADER_BYTES and header.startswith(_MAGIC)
+    return is_database and path.stat().st_size < _whole_size(header)
 
 
 def _whole_size(header: bytes) -> int:

@@ -228,7 +228,9 @@ def _make(path: Path, mode: Mode) -> None:
         with _folder_turn(path.parent):
             if not path.exists():
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            if mode == "exclusive" and is_cut(path) and not _is_readable(path):
+            if is_cut(path):
+                if mode == "shared":
+                    raise StoreError(str(path), "its end is missing; open it once with the mode `exclusive`")
                 salvage(path, SCHEMA)
             with closing(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as made:
                 if not made.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
@@ -239,16 +241,6 @@ def _make(path: Path, mode: Mode) -> None:
         raise StoreError(str(path), (error.strerror or "cannot be made").lower()) from None
     except sqlite3.Error as error:
         raise StoreError(str(path), str(error)) from None
-
-
-def _is_readable(path: Path) -> bool:
-    """Whether SQLite takes the file, or its journal has what the file lacks."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as opened:
-        try:
-            opened.execute("PRAGMA application_id").fetchone()
-        except sqlite3.DatabaseError:
-            return False
-    return True
 
 
 @contextmanager

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_policy_host.clock import SystemClock
+from llm_policy_host.ledger.log import Log
 from llm_policy_host.ledger.recovery import open_log
 from llm_policy_host.ledger.verify import Verdict, verify
 from llm_policy_host.store.postgres import open_postgres
 from llm_policy_host.store.sqlite import open_sqlite
+from tests.ledger.drafts import draft
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llm_policy_host.ledger.log import Log
     from llm_policy_host.store.durable import Durability, DurableStore, Mode
 
 
@@ -51,6 +52,16 @@ class Place:
     def lines(self) -> list[bytes]:
         with self.opened("read") as store:
             return list(store.lines())
+
+    def lines_and_one_more(self) -> list[bytes]:
+        """Give the lines, and see that another one follows them."""
+        with self.opened(durability="off") as store:
+            lines = list(store.lines())
+            log = Log(store, SystemClock())
+            log.follow(lines)
+            log.append(draft("BackgroundFault"))
+            assert len(list(store.lines())) == len(lines) + 1
+        return lines
 
     def verdict(self) -> Verdict:
         with self.opened("read") as store:
