@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import deque
 from contextlib import closing
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .output import Commands
 
 _CONFIG = "policy.yaml"
+_DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 
 
 def add(commands: Commands) -> None:
@@ -212,4 +214,6 @@ def _words(event: Event) -> str:
 
 
 def _word(value: Any) -> str:  # noqa: ANN401 - a field's value
-    return value if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    if isinstance(value, str):
+        return _DIGEST.sub(r"\1…", value)
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()

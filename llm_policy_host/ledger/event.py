@@ -64,13 +64,8 @@ class Event(NamedTuple):
     @property
     def draft(self) -> Draft:
         """Give what was handed in, its cause filled in."""
-        return _NEW(
-            Draft,
-            (
-                *(self.type, self.by, self.tenant, self.run, self.parent, self.cause, self.idem),
-                *(self.core, self.obs, self.refs),
-            ),
-        )
+        _, run, kind, tenant, idem, _, by, parent, cause, core, obs, refs, _, _, _ = self
+        return _NEW(Draft, (kind, by, tenant, run, parent, cause, idem, core, obs, refs))
 
 
 _NEW = tuple.__new__

@@ -11,6 +11,7 @@ from llm_policy_host.cases import rows as case_rows
 from llm_policy_host.cli.main import parser
 from llm_policy_host.config.settings import HOST_KEYS, SETTINGS
 from llm_policy_host.conform.cases import case_files, group_of
+from llm_policy_host.ledger.schema import ENDED, ROWS, TYPES
 from tests.runtimes import RUNTIMES
 from tests.runtimes.results import recorded
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from llm_policy_host.config.settings import Setting
+    from llm_policy_host.ledger.schema import Row as EventRow
 
 LUA = Path(__file__).resolve().parents[2] / "lua"
 
@@ -233,6 +235,37 @@ def _shown_by(row: Mapping[str, Any]) -> Sequence[str]:
 def gate_list() -> str:
     """Give what the platform gate refuses, in its own words."""
     return "\n".join(f"- {check[2]}" for check in _lua(_ROWS, "CHECKS").values())
+
+
+def event_table() -> str:
+    """Give the types of the ledger's events: who emits each, and what it may follow."""
+    after = {place: name for name, row in ROWS.items() if (place := row.leads_to) not in (None, ENDED)}
+    rows = [
+        (f"`{name}`", ", ".join(row.by), _place(row, after), "ends the run" if row.is_terminal else "")
+        for name, row in ROWS.items()
+    ]
+    return _table(("event", "by", "comes after", ""), rows)
+
+
+def _place(row: EventRow, after: Mapping[str, str]) -> str:
+    """Say where an event may stand."""
+    if row.subject is not None:
+        words = {"opens": "opens", "needs": "is about an open", "closes": "closes"}
+        return f"{words[row.deed]} `{row.subject[1]}`"
+    if row.is_start:
+        return "begins a run"
+    return ", ".join(f"`{after[place]}`" for place in row.follows or ()) or "anything"
+
+
+def event_field_table() -> str:
+    """Give every field of every type of event, and what it holds."""
+    rows = [
+        (f"`{name}`", f"`{part}.{key}`" + ("?" if each.is_optional else ""), each.kind.words)
+        for name, of in TYPES.items()
+        for part, fields in of.fields.items()
+        for key, each in fields.items()
+    ]
+    return _table(("event", "field", "holds"), rows)
 
 
 def option_table(*command: str) -> str:
