@@ -51,7 +51,7 @@ def open_log(
         return log, Recovery()
     cut = _read(log)
     drafts = list(endings(log.chain))
-    resumable = tuple(run.id for run in _in_order(log.chain) if _goes_on(run))
+    resumable = tuple(run.id for run in log.chain.lineage.open.values() if _goes_on(run))
     if store.is_shared:
         for each in log.commit(drafts) if drafts else ():
             if isinstance(each, LedgerError):
@@ -84,7 +84,7 @@ def endings(chain: Chain) -> Iterator[Draft]:
 
     A proposal without outcome may have been paid for: it is charged all that was held for it.
     """
-    for run in _in_order(chain):
+    for run in chain.lineage.open.values():
         if _goes_on(run):
             continue
         if run.place == START:
@@ -103,10 +103,6 @@ def endings(chain: Chain) -> Iterator[Draft]:
 def _goes_on(run: Run) -> bool:
     """Whether a run waits for a person, or is a flow whose finished nodes are in the log."""
     return run.place in (ASKING, DECIDED) or (run.is_flow and run.place == ADMITTED)
-
-
-def _in_order(chain: Chain) -> list[Run]:
-    return sorted(chain.lineage.open.values(), key=lambda run: run.first)
 
 
 def _runs(drafts: list[Draft], error: str) -> tuple[str, ...]:

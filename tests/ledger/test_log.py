@@ -126,6 +126,7 @@ ENDINGS: list[tuple[list[Draft], list[tuple[str, dict[str, Any]]]]] = [
     (begun(draft("ApprovalRequested", 1)), []),
     (begun(draft("ApprovalRequested", 1), draft("ApprovalDecided", 1)), []),
     (begun(core={"is_flow": True}), []),
+    (begun(core={"is_flow": True})[:1], [("RequestRejected", {"code": "interrupted"})]),
     (list(whole_run(1)), []),
 ]
 
