@@ -14,6 +14,8 @@ import orjson
 from llm_policy_host.clock import SystemClock
 from llm_policy_host.ledger.event import NO_HASH, Draft
 from llm_policy_host.ledger.folds import Folds
+from llm_policy_host.ledger.keys import Grant, Verifier, mint
+from llm_policy_host.ledger.keys import verify as verify_key
 from llm_policy_host.ledger.log import Log
 from llm_policy_host.ledger.verify import verify
 from llm_policy_host.store.memory import MemoryStore
@@ -33,7 +35,9 @@ Things per second of CPU time, median of rounds that take turns; the aims are fo
   append            a draft validated, its lineage and authority checked, chained, in a store in memory
   append, accounts  the same with a hold on two accounts above each other, and what was spent settled
   verify            a line parsed, its form, chain, fields, lineage and authority checked
-  verify, accounts  the same with the balances folded again"""
+  verify, accounts  the same with the balances folded again
+  key check         a key with three caveats that was seen before: its moment and revocations are looked at
+  key check, new    one that was not: its signature followed, its caveats read"""
 
 _HEX = "0123456789abcdef" * 4
 _LETTERS = "abcdefghij"
@@ -170,6 +174,25 @@ def rows(runs: int) -> list[Row]:
         Row("append, accounts", lambda: append(Folds)),
         Row("verify", lambda: verify(lines).events, 150_000),
         Row("verify, accounts", lambda: verify(lines, fold=Folds()).events),
+        *key_rows(len(given)),
+    ]
+
+
+def key_rows(count: int) -> list[Row]:
+    """Give the measurements over so many checks of a key with three caveats."""
+    root, now_ms, revoked = b"r" * 32, 1_700_000_000_000, frozenset({"another"})
+    caveats = [("expires_ms", now_ms + 1), ("models", ["large-1", "small-1"])]
+    key = mint(root, "abcdefghij234567", ["call", "stream"], caveats).encode()
+
+    def check(judge: Callable[[], object]) -> int:
+        good = sum(isinstance(judge(), Grant) for _ in range(count))
+        assert good == count  # noqa: S101 - a refusal would be quicker
+        return good
+
+    verifier = Verifier((root,))
+    return [
+        Row("key check", lambda: check(lambda: verifier(key, now_ms, revoked)), 100_000),
+        Row("key check, new", lambda: check(lambda: verify_key(key, (root,), now_ms, revoked))),
     ]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from llm_policy_host.errors import ConfigError, HostError
 
 from . import (
+    accounts,
     bench,
     check,
     commit,
@@ -24,6 +25,7 @@ from . import (
     implies,
     import_,
     init,
+    keys,
     ledger,
     new_policy,
     prices,
@@ -64,6 +66,8 @@ COMMANDS = (
     simulate,
     diversify,
     validators,
+    keys,
+    accounts,
     providers,
     prices,
     ledger,

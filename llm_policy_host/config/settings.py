@@ -33,6 +33,8 @@ class Settings:
     sources: Mapping[str, Any] = field(default_factory=dict)
     prices: str | None = None
     gateway: Mapping[str, Any] = field(default_factory=dict)
+    keys_root: Mapping[str, Any] = field(default_factory=dict)
+    audience: str | None = None
     ledger: Mapping[str, Any] = field(default_factory=dict)
     accounts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -341,6 +343,17 @@ SETTINGS = (
         is_each=True,
     ),
     Setting(
+        "keys_root",
+        "a record with exactly one of `env` and `file`",
+        lambda value: _is_record(value) and len(value.keys() & {"env", "file"}) == 1,
+        "the secret that `llm-policy keys mint` makes keys with, of at least 32 characters",
+        parts=(
+            Setting("env", "a name", _is_text, "the environment variable that holds it"),
+            Setting("file", "a path", _is_text, "or: a file that does"),
+        ),
+    ),
+    Setting("audience", "a name", _is_text, "what keys with the caveat `audience` must name to be good here"),
+    Setting(
         "ledger",
         "a record with exactly one of `file` and `url_env`",
         _is_ledger,
@@ -410,6 +423,9 @@ def _check_accounts(
     if accounts and ledger is None:
         document.report(("host", "accounts"), "budgets need a `host.ledger` that holds what was spent")
     for name, account in accounts.items():
+        if name.startswith("key:"):
+            detail = "`key:` begins the names of keys' own accounts"
+            document.report(("host", "accounts", name), detail, key=True)
         at, parent = ("host", "accounts", name, "parent"), account.get("parent")
         if parent is not None and parent not in accounts:
             document.report(at, f"no account `{parent}`", near=nearest(parent, accounts))

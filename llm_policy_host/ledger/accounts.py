@@ -104,6 +104,10 @@ class Accounts:
     def __contains__(self, account: str) -> bool:
         return account in self._accounts
 
+    def names(self) -> tuple[str, ...]:
+        """Give all of them, in the order in which they were opened."""
+        return tuple(self._accounts)
+
     def path(self, account: str) -> tuple[str, ...]:
         """Give an account's name and those above it, up to the root."""
         return tuple(node.name for node in upwards(self._accounts[account]))

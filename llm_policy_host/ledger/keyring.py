@@ -57,7 +57,7 @@ class KeyRing:
         """Give a key that was minted here."""
         return self._keys.get(key_id)
 
-    def keys(self) -> list[MintedKey]:
+    def minted(self) -> list[MintedKey]:
         """Give all of them, in the order in which they were minted."""
         return list(self._keys.values())
 

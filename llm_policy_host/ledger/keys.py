@@ -197,7 +197,7 @@ def root_digest(root: bytes) -> str:
 def check_root(root: bytes) -> None:
     """Refuse a root that could be guessed from its digest."""
     if len(root) < MIN_ROOT_BYTES:
-        raise UsageError(f"a root secret of keys must have at least {MIN_ROOT_BYTES} characters")
+        raise UsageError(f"must have at least {MIN_ROOT_BYTES} characters")
 
 
 @quick

@@ -289,6 +289,16 @@ def test_a_clock_that_runs_backwards_gives_no_budget_back() -> None:
     assert accounts.remaining("root", 2 * HOUR) == accounts.remaining("root", 6 * HOUR) == {"calls": 0}
 
 
+def test_another_window_begins_with_what_the_last_one_has_used_so_far() -> None:
+    adjusted = {"account": "root", "limits": {"calls": 2}, "window": "hour", "is_shadow": None}
+    used = (opened("root", window="day", calls=2), proposed("r1", ["root"]), settled("r1", calls=1))
+    same_day = tree(*used, event("AccountAdjusted", adjusted, HOUR, by="operator"))
+    assert same_day.remaining("root", HOUR) == {"calls": 1}
+    assert same_day.remaining("root", 2 * HOUR) == {"calls": 2}
+    next_day = tree(*used, event("AccountAdjusted", adjusted, DAY, by="operator"))
+    assert next_day.remaining("root", DAY) == {"calls": 2}
+
+
 def test_a_paused_run_holds_its_reservation_until_it_is_decided() -> None:
     asking = event(
         "ApprovalRequested",
@@ -302,6 +312,15 @@ def test_a_paused_run_holds_its_reservation_until_it_is_decided() -> None:
     accounts.apply(event("ApprovalDecided", {"decision": "approve"}, 0, run="r1"))
     accounts.apply(proposed("r1", PATH, usd_micro=45))
     assert accounts.remaining("alice", 0) == {"usd_micro": 5}
+    beside = tree(
+        *TREE,
+        opened("bob", "team", usd_micro=15),
+        asking,
+        proposed("r2", ["bob", "team", "root"], usd_micro=10),
+    )
+    assert beside.check(proposed("r1", ["bob", "team", "root"], usd_micro=6), 0) == Refusal(
+        "budget_exceeded", "bob", "usd_micro"
+    )
     denied = tree(*TREE, asking, event("ApprovalDecided", {"decision": "deny"}, 0, run="r1"))
     ended = tree(*TREE, asking, event("RunCancelled", {}, 0, run="r1"))
     assert denied.remaining("alice", 0) == ended.remaining("alice", 0) == {"usd_micro": 50}

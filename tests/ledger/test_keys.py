@@ -96,6 +96,28 @@ def test_a_narrowed_key_grants_the_intersection_and_never_more(
         assert allowed(narrowed, ask) == (allowed(key, ask) and keys_oracle.allows(more, ask))
 
 
+@pytest.mark.parametrize(
+    ("name", "one", "other", "left"),
+    [
+        ("expires_ms", 5, 9, 5),
+        ("not_before_ms", 5, 9, 9),
+        ("content", "sealed", "digest", "digest"),
+        *((name, 5, 9, 5) for name in ("usd_micro", "tokens", "calls", "calls_per_minute")),
+        *(
+            (name, ["a", "b"], ["b", "c"], {"b"})
+            for name in ("models", "providers", "profiles", "policies", "audience")
+        ),
+        ("models", ["a"], ["b"], set()),
+        ("rights", ["call", "embed"], ["embed", "flow"], {"embed"}),
+    ],
+)
+def test_two_caveats_of_a_kind_leave_what_both_allow(name: str, one: Any, other: Any, left: Any) -> None:
+    for chain in ([(name, one), (name, other)], [(name, other), (name, one)]):
+        grant = peek(keys_oracle.write(ROOT, ID, chain))
+        assert isinstance(grant, Grant)
+        assert grant.caveats[name] == left
+
+
 @given(CHAINS, CHAINS)
 def test_a_narrowed_key_is_charged_to_every_budget_of_the_wider_one(chain: Any, more: Any) -> None:
     wide, narrowed = peek(mint(ROOT, ID, RIGHTS, chain)), peek(narrow(mint(ROOT, ID, RIGHTS, chain), more))
