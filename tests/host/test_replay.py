@@ -42,7 +42,7 @@ _OK = json.dumps(
 ).encode()
 _PIECES = [
     b'data: {"choices":[{"delta":{"content":"an "}}]}\n\n',
-    b'data: {"choices":[{"delta":{"content":"ans"}}]}\n\ndata: {"choices":[{"delta":{"content":"wer"}}]}\n\n',
+    b'data: {"choices":[{"delta":{"content":"first"}}]}\n\ndata: {"choices":[{"delta":{"content":" piece"}}]}\n\n',
     b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n',
 ]
 
@@ -175,7 +175,7 @@ async def test_a_stream_replays_chunk_by_chunk(then: str, tmp_path: Path) -> Non
         live = await _stream(_host(config, Recorder(file, clock), clock, VENDOR_KEY=KEY), _asking())
     host, replayer = _replayed(file, config)
     replayed = await _stream(host, _asking())
-    assert [chunk.text for chunk in replayed[:3]] == ["an ", "ans", "wer"]
+    assert [chunk.text for chunk in replayed[:3]] == ["an ", "first", " piece"]
     assert [_timeless(chunk) for chunk in replayed] == [_timeless(chunk) for chunk in live]
     assert replayed[-1].error == live[-1].error
     assert (replayed[-1].error is None) is (then == "end")
@@ -485,7 +485,7 @@ def _exchange(**fields: Any) -> str:
         (_HEAD + _RUN + _RUN, ":3: $.run: run 2 is the next one, not `1`"),
         (_line() + json.dumps(_ATTEMPT) + "\n", ":4: $.attempt: attempt 1 of run 1 is here twice"),
         (_line(quota=[1]), ":3: $.quota: not what"),
-        (_line(items=[[0, {"respons": {}}]]), ":3: $.items[0]: not what"),
+        (_line(items=[[0, {"answer": {}}]]), ":3: $.items[0]: not what"),
         (_line(items=[[0, {"response": {"txt": ""}}]]), ":3: $.items[0]: not what"),
         (_line(exchanges=[7]), ":3: $.exchanges[0]: not what"),
         (_exchange(pieces=[[0, {"base64": "!"}]]), ":3: $.exchanges[0].pieces: not what"),
