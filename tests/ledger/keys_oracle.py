@@ -42,9 +42,9 @@ def allows(caveats: list[tuple[str, Any]], ask: Ask) -> bool:
 
 def _allows_one(name: str, value: Any, ask: Ask) -> bool:
     if name == "expires_ms":
-        return ask.now_ms < value
+        return bool(ask.now_ms < value)
     if name == "not_before_ms":
-        return ask.now_ms >= value
+        return bool(ask.now_ms >= value)
     if name == "content":
         return LEVELS.index(ask.content) <= LEVELS.index(value)
     if name in ("usd_micro", "tokens", "calls", "calls_per_minute"):
