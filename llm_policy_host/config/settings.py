@@ -430,7 +430,7 @@ def _check_accounts(
         if parent is not None and parent not in accounts:
             document.report(at, f"no account `{parent}`", near=nearest(parent, accounts))
         seen = {name}
-        while parent in accounts:
+        while parent is not None and parent in accounts:
             if parent in seen:
                 document.report(at, f"`{name}` is below itself")
                 break
