@@ -32,7 +32,6 @@ CREATE TABLE llm_policy_event(
 );
 CREATE UNIQUE INDEX llm_policy_event_idem ON llm_policy_event(tenant, idem)
   WHERE idem IS NOT NULL AND type = 'RequestReceived';
-CREATE INDEX llm_policy_event_run ON llm_policy_event(run) WHERE run IS NOT NULL;
 CREATE TABLE llm_policy_blob(digest text PRIMARY KEY, data bytea NOT NULL);
 CREATE TABLE llm_policy_segment(first_seq bigint, last_seq bigint PRIMARY KEY, head_hash text, file text);
 """
@@ -41,6 +40,7 @@ _CLAIM: Final = 0x4C504C47
 """The first half of our advisory locks; the second is the table, so that each schema has its own."""
 _TURN: Final = _CLAIM + 1
 _MAKING: Final = _CLAIM + 2
+_PATIENCE_MS: Final = 1000
 _TABLE: Final = "to_regclass('llm_policy_event')::oid::int"
 
 
@@ -159,6 +159,8 @@ class PostgresDatabase:
 
     def close(self) -> None:
         """Give the connection back, and its claim with it."""
+        with suppress(psycopg.Error):
+            self._sql.execute("SELECT pg_advisory_unlock_all()")
         self._sql.close()
 
     def _open(self) -> psycopg.Connection:
@@ -203,7 +205,11 @@ class PostgresDatabase:
         if self._mode == "read":
             return
         way = "" if self._mode == "exclusive" else "_shared"
-        if made.execute(f"SELECT pg_try_advisory_lock{way}({_CLAIM}, {_TABLE})").fetchone() == (True,):
+        # a process that has just ended may still be held for alive by the server
+        made.execute(f"SET lock_timeout = {_PATIENCE_MS}")
+        with suppress(psycopg.errors.LockNotAvailable):
+            made.execute(f"SELECT pg_advisory_lock{way}({_CLAIM}, {_TABLE})")
+            made.execute("SET lock_timeout = 0")
             return
         holders = made.execute(
             "SELECT pid, mode = 'ExclusiveLock' FROM pg_locks WHERE locktype = 'advisory' AND granted"

@@ -13,9 +13,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def file_name(first_seq: int, last_seq: int) -> str:
+    """Name a segment's file: files of one ledger stand in their order."""
+    return f"{first_seq:012}-{last_seq:012}.jsonl"
+
+
 def write(folder: Path, first_seq: int, last_seq: int, lines: Iterable[bytes]) -> str:
     """Write a segment's file, whole or not at all, and give its name."""
-    name = f"{first_seq:012}-{last_seq:012}.jsonl"
+    name = file_name(first_seq, last_seq)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         file, made = tempfile.mkstemp(prefix=f".{name}.", dir=folder)

@@ -33,7 +33,6 @@ CREATE TABLE event(
   seq INTEGER PRIMARY KEY, run TEXT, type TEXT NOT NULL, tenant TEXT NOT NULL, idem TEXT, line BLOB NOT NULL
 );
 CREATE UNIQUE INDEX event_idem ON event(tenant, idem) WHERE idem IS NOT NULL AND type = 'RequestReceived';
-CREATE INDEX event_run ON event(run) WHERE run IS NOT NULL;
 CREATE TABLE blob(digest TEXT PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE segment(first_seq INTEGER, last_seq INTEGER PRIMARY KEY, head_hash TEXT, file TEXT);
 """

@@ -32,7 +32,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Any) -> Any:
     if request.param == "memory":
         kept = MemoryStore()
 
-        def again(mode: str = "exclusive") -> EventStore:
+        def again(mode: Any = "exclusive") -> EventStore:
             kept.is_shared = mode == "shared"
             return kept
     else:

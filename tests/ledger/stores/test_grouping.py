@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,7 @@ from llm_policy_host.store.database import StoreError
 from llm_policy_host.store.grouping import GroupWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from llm_policy_host.ports import LedgerRow
 
@@ -143,7 +144,12 @@ async def test_a_disk_that_fails_is_told_to_all_who_wait_and_to_all_who_come(
         with pytest.raises(LedgerError, match="no space left"):
             await wait
     disk.fault = None
-    for attempt in (lambda: writer.put(row(2)), writer.flush, lambda: writer.put_blob("one", b"")):
+    attempts: list[Callable[[], None]] = [
+        partial(writer.put, row(2)),
+        writer.flush,
+        partial(writer.put_blob, "one", b""),
+    ]
+    for attempt in attempts:
         with pytest.raises(LedgerError, match="no space left"):
             attempt()
     with pytest.raises(LedgerError, match="no space left"):
@@ -174,10 +180,12 @@ def test_closing_writes_what_was_put(disk: Disk) -> None:
 
 def test_many_threads_lose_nothing(disk: Disk) -> None:
     made = GroupWriter("the ledger", disk.write, 0, most_rows=64)
-    threads = [
-        threading.Thread(target=lambda first=first: [made.put(row(first + step)) for step in range(500)])
-        for first in range(0, 4000, 500)
-    ]
+
+    def fill(first: int) -> None:
+        for seq in range(first, first + 500):
+            made.put(row(seq))
+
+    threads = [threading.Thread(target=fill, args=(first,)) for first in range(0, 4000, 500)]
     for each in threads:
         each.start()
     for each in threads:

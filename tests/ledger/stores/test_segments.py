@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 
+from llm_policy_host.clock import VirtualClock
 from llm_policy_host.errors import LedgerError, UsageError
+from llm_policy_host.ledger.log import Log
 from llm_policy_host.ledger.verify import verify
+from llm_policy_host.store.retention import retire
 from tests.ledger.drafts import whole_run
 
 if TYPE_CHECKING:
+    from llm_policy_host.store.durable import Mode
+
     from .places import Place
 
 
@@ -100,3 +106,33 @@ def test_a_segment_that_is_gone_or_short_is_named(place: Place) -> None:
     fault = place.verdict().fault
     assert fault is not None
     assert fault.line == 7
+
+
+@pytest.mark.parametrize("mode", ["exclusive", "shared"])
+def test_what_is_old_retires_and_the_ledger_says_where_to(place: Place, mode: Mode) -> None:
+    clock = VirtualClock(1000)
+    with place.opened(mode) as store:
+        log = Log(store, clock)
+        for number in range(4):
+            for each in whole_run(number):
+                if mode == "shared":
+                    log.commit([each])
+                else:
+                    log.append(each)
+            clock.advance(100)
+        assert retire(log, store, 1000) is None
+        first = retire(log, store, 1101)
+        assert first is not None
+        assert (first.first_seq, first.last_seq) == (1, 10)
+        assert retire(log, store, 1101) is None
+        second = retire(log, store, 9999)
+        assert second is not None
+        assert (second.first_seq, second.last_seq) == (11, 21)
+        taken = [orjson.loads(line) for line in store.lines() if b'"SnapshotTaken"' in line]
+        assert [(each["seq"], each["core"]) for each in taken] == [
+            (seq, {"at_seq": each.last_seq, "at_hash": each.head_hash, "segment": each.file})
+            for seq, each in ((21, first), (22, second))
+        ]
+        assert sorted(path.name for path in place.archive.iterdir()) == [first.file, second.file]
+    verdict = place.verdict()
+    assert (verdict.fault, verdict.events) == (None, 22)
