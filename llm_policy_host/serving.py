@@ -8,7 +8,9 @@ import logging
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from .config.key_root import read_key_root
 from .errors import UsageError
+from .ledger.keys import Verifier
 from .reloading import Reloader
 from .values import Missing
 from .web.aim import Aims
@@ -18,12 +20,14 @@ from .web.keys import Keys, digest_of
 from .web.limits import Limits
 from .web.metrics import Metrics
 from .web.skin import Caller
+from .web.till import Till
 from .wiring import Host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from .bookkeeping import Ledger
     from .values import Attempt
     from .web.host import GatewayHost
     from .web.skin import Asked, Skin
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("llm_policy.gateway")
 
 
-FIXED = (("host", "limits"), ("host", "gateway", "metadata"))
+FIXED = (("host", "limits"), ("host", "gateway", "metadata"), ("host", "ledger"))
 """Settings that only a restart changes: they are of the process, not of a host."""
 
 
@@ -41,7 +45,8 @@ def create_app(host: Host, reloads: Reloads | None = None) -> App:
     current = _Current(host, reloads)
     metrics = Metrics(lambda: _names(current().catalog))
     current.listen(metrics.attempt)
-    door = _Door(current)
+    till = create_till(current) if host.bookkeeping.is_kept else None
+    door = _Door(current, till)
     parts = Parts(
         current=current,
         aim=door.aim,
@@ -50,6 +55,7 @@ def create_app(host: Host, reloads: Reloads | None = None) -> App:
         metrics=metrics,
         limits=_limits(settings.limits),
         shows_metadata=bool(settings.gateway.get("metadata", False)),
+        till=till,
     )
     gateway = Gateway(parts)
     metrics.watch(lambda: _gauges(gateway, current))
@@ -96,7 +102,8 @@ class _Current:
         await self().close()
 
     def _make(self, path: Path) -> Host:
-        host = Host.from_config(path, clock=self._host.clock, reel=self._host.reel)
+        ledger = self().bookkeeping.ledger
+        host = Host.from_config(path, clock=self._host.clock, reel=self._host.reel, ledger=ledger)
         if self._check is not None:
             self._check(host)
         if self._listener is not None:
@@ -107,8 +114,9 @@ class _Current:
 class _Door:
     """Who comes in and what he means, by the config of the current host: read anew when there is another."""
 
-    def __init__(self, current: Callable[[], Host]) -> None:
+    def __init__(self, current: Callable[[], Host], till: Till | None) -> None:
         self._current = current
+        self._till = till
         self._of: Host | None = None
         self._read(current())
 
@@ -125,12 +133,26 @@ class _Door:
 
     def _read(self, host: Host) -> None:
         if host is not self._of:
-            self._keys = create_keys(host)
+            self._keys = create_keys(host, self._till)
             self._aims = Aims(host, host.config.settings.gateway.get("flows") or {})
             self._of = host
 
 
-def create_keys(host: Host) -> Keys:
+def create_till(current: Callable[[], Host]) -> Till:
+    """Make what the gateway does with its host's ledger, which is opened when it is first asked for."""
+
+    def ledger() -> Ledger:
+        host = current()
+        if host.bookkeeping.ledger is None:
+            _ = host.books
+        found = host.bookkeeping.ledger
+        assert found is not None  # noqa: S101 - a host that keeps books has one from then on
+        return found
+
+    return Till(ledger, current().clock, lambda: current().config.settings.ledger.get("account"))
+
+
+def create_keys(host: Host, till: Till | None = None) -> Keys:
     """Resolve the gateway's keys; one that cannot be had lets nobody in, and is told of."""
     given = host.config.settings.keys
     entries = []
@@ -142,12 +164,30 @@ def create_keys(host: Host) -> Keys:
             _log.warning("the key `%s` lets nobody in: %s", name, found.reason)
         else:
             entries.append((found if isinstance(found, bytes) else digest_of(found), caller))
-    return Keys(entries, is_open=not given)
+    return Keys(entries, is_open=not _has_keys(host), minted=_minted(host, till))
+
+
+def _minted(host: Host, till: Till | None) -> Callable[[bytes], Caller | None] | None:
+    """Give what finds the holder of a key that was minted for this deployment."""
+    settings = host.config.settings
+    if till is None or not settings.keys_root:
+        return None
+    try:
+        root = read_key_root(settings, host.secrets)
+    except UsageError as error:
+        _log.warning("no minted key lets anybody in: %s", error)
+        return None
+    verify = Verifier((root,), settings.audience)
+    return lambda key: till.caller(key, verify)
+
+
+def _has_keys(host: Host) -> bool:
+    return bool(host.config.settings.keys or host.config.settings.keys_root)
 
 
 def check_address(address: str, host: Host) -> None:
     """Refuse to open to a network without keys: whoever reached the port could spend money."""
-    if not host.config.settings.keys and not _is_loopback(address):
+    if not _has_keys(host) and not _is_loopback(address):
         raise UsageError(
             f"`{address}` is open to others, and the config has no `host.keys`: "
             "add a key, or listen on 127.0.0.1"

@@ -83,6 +83,15 @@ class Log:
         """Give the run that an idempotency key of a tenant began."""
         return self.chain.lineage.idem.get((tenant, idem))
 
+    async def refresh(self) -> None:
+        """Take what other processes wrote; over a store of its own there is nothing."""
+        if not self.store.is_shared:
+            return
+        while self._committing is not None:
+            await asyncio.wait([self._committing])
+        self._committing = asyncio.create_task(self._commit_waiting(is_looking=True))
+        await asyncio.wait([self._committing])
+
     def commit(self, drafts: Sequence[Draft], take: Take | None = None) -> list[Event | LedgerError]:
         """Accept drafts in one transaction of a shared store: each becomes an event, or a refusal.
 
@@ -117,11 +126,12 @@ class Log:
         for line in lines:
             follow(line)
 
-    async def _commit_waiting(self) -> None:
+    async def _commit_waiting(self, *, is_looking: bool = False) -> None:
         """Commit what waits, until nothing does; each failure goes to those whose event it was."""
         take = self._take_on(asyncio.get_running_loop())
         try:
-            while self._waiting:
+            while self._waiting or is_looking:
+                is_looking = False
                 batch = [each for each in self._waiting if not each[1].done()]
                 self._waiting = []
                 try:

@@ -45,6 +45,11 @@ class Live:
         return self._driver.policy_id(self._run)
 
     @property
+    def run_id(self) -> str | None:
+        """Give the run's name in the ledger."""
+        return self._run.page.run_id
+
+    @property
     def attempts(self) -> int:
         """Count the attempts so far."""
         return self._run.attempts

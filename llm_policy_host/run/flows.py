@@ -85,6 +85,11 @@ class FlowRun:
         return None if isinstance(self._admitted, Refusal) else self._admitted.identity
 
     @property
+    def run_id(self) -> str | None:
+        """Give the flow's run in the ledger."""
+        return self._page.run_id
+
+    @property
     def attempts(self) -> int:
         """Count the attempts of all nodes so far."""
         steps = (step for _, result in self._results for step in result.trace.decision_path)

@@ -20,6 +20,7 @@ from llm_policy_host.core.language import Refusal
 from . import sugar
 from .errors import RefusedError, invalid
 from .keys import OVERRIDE_HEADER, check_may, read_override
+from .narrowing import bounds_of
 from .sugar import NO_WISHES, Wishes, hint
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from llm_policy_host.values import Plain, Secret
 
     from .host import GatewayHost
+    from .narrowing import Bounds
     from .skin import Asked, Skin
 
 ROUTING_FIELDS: Final = (
@@ -72,7 +74,7 @@ class Aims:
         self._profiles = frozenset(catalog.get("profiles") or ())
         self._default = default_profile(catalog)
         self._targets: dict[str, Target] = {}
-        self._terms: dict[tuple[str, Wishes, str], Plain] = {}
+        self._terms: dict[tuple[str, Wishes, str, Bounds | None], Plain] = {}
 
     def aim(self, body: dict[str, Any], asked: Asked, skin: Skin) -> dict[str, Any]:
         """Take the routing fields out of a body; give the parts of its contract that they are."""
@@ -87,21 +89,24 @@ class Aims:
             pieces["extra_candidates"] = self._extra(given["extra_candidates"], asked, override)
         if override:
             pieces["auth_override"] = self._override(override, pieces)
+        bounds = bounds_of(asked.caller)
         if "policy_ir" in given or "flow_ir" in given or target.flow is not None:
-            return {**pieces, **self._own(given, target, asked)}
+            return {**pieces, **self._own(given, target, asked, bounds)}
         profile = self._profile(target.profile, asked)
         wishes = NO_WISHES
         if "models" in given or "provider" in given or target.sort is not None:
             wishes = self._wishes(given, body, target)
         if wishes.routes:
             pieces.pop("requirements", None)
-        if wishes == NO_WISHES and kind != "embeddings":
+        if wishes == NO_WISHES and kind != "embeddings" and bounds is None:
             return {**pieces, "profile": profile}
-        return {**pieces, **self._lowered(profile, wishes, kind)}
+        return {**pieces, **self._lowered(profile, wishes, kind, bounds)}
 
     # Who decides ------------------------------------------------------------------------------
 
-    def _own(self, given: Mapping[str, Any], target: Target, asked: Asked) -> dict[str, Any]:
+    def _own(
+        self, given: Mapping[str, Any], target: Target, asked: Asked, bounds: Bounds | None
+    ) -> dict[str, Any]:
         """Give the caller's own policy or flow, or the flow that its model string names."""
         named = "flow_ir" if "flow_ir" in given else "policy_ir"
         beside = [name for name in ("policy_ir", "flow_ir", "models", "provider") if name in given]
@@ -109,14 +114,18 @@ class Aims:
             if beside:
                 raise invalid(f"`{asked.model}` decides alone: leave `{beside[0]}` out", beside[0])
             _check_may_name(f"flow:{target.flow}", target.flow, self._flows, "flow", asked)
-            return {"flow_ir": self._flows[target.flow]}
+            flow = self._flows[target.flow]
+            return {"flow_ir": flow if bounds is None else bounds.over_flow(flow, self._host)}
         if len(beside) > 1 or target.sort is not None:
             other = next((name for name in beside if name != named), "model")
             raise invalid(f"`{named}` decides alone: leave the routing of `{other}` out", other)
         if target.profile is not None:
             raise invalid(f"`{named}` and `{asked.model}` are two policies", "model")
         check_may(asked.caller, "policy", f"`{named}`", named)
-        return {named: self._admitted(given[named]) if named == "policy_ir" else given[named]}
+        term = given[named]
+        if named == "flow_ir":
+            return {named: term if bounds is None else bounds.over_flow(term, self._host)}
+        return {named: self._admitted(term if bounds is None else bounds.over(term, self._admitted(term)))}
 
     def _profile(self, named: str | None, asked: Asked) -> str:
         """Give the profile that decides."""
@@ -135,18 +144,21 @@ class Aims:
             raise RefusedError(404, "unknown_profile", f"no profile `{profile}`{near}", "model")
         return profile
 
-    def _lowered(self, profile: str, wishes: Wishes, kind: str) -> dict[str, Any]:
-        """Give the identity of a profile's term with the wishes in it."""
-        key = (profile, wishes, kind)
+    def _lowered(self, profile: str, wishes: Wishes, kind: str, bounds: Bounds | None) -> dict[str, Any]:
+        """Give the identity of a profile's term with the wishes in it, and within a key's bounds."""
+        key = (profile, wishes, kind, bounds)
         term = self._terms.get(key)
         if term is None:
             own = self._host.engine.profile_term(profile, is_bare=True)
             if own is None:
-                if wishes == NO_WISHES:
+                if wishes == NO_WISHES and bounds is None:
                     return {"profile": profile}  # a function of the operator decides about vectors, too
                 detail = f"`{profile}` is a function of the operator's: it takes no routing fields"
                 raise invalid(detail, "provider", "local_policy")
-            term = sugar.for_kind(sugar.lower(own, wishes), kind)
+            term = sugar.lower(own, wishes)
+            if bounds is not None:
+                term = bounds.over(term, self._admitted(term))
+            term = sugar.for_kind(term, kind)
             _remember(self._terms, key, term)
         return {"policy_ir": self._admitted(term)}
 

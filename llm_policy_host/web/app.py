@@ -24,6 +24,7 @@ from .skins.embeddings import Embeddings
 from .skins.messages import Messages, anthropic_error
 from .skins.models import find_model, list_models
 from .skins.responses import Responses
+from .usage import usage
 from .x import HELPERS
 
 if TYPE_CHECKING:
@@ -116,6 +117,8 @@ class _Rest:
             Route("/v1/models/{name:path}", self._checked(self._model)),
             Route("/{profile}/v1/models", self._checked(self._models)),
             Route("/{profile}/v1/models/{name:path}", self._checked(self._model)),
+            Route("/v1/usage", self._checked(self._usage)),
+            Route("/{profile}/v1/usage", self._checked(self._usage)),
             Route("/v1/messages/count_tokens", self._count_tokens, methods=["POST"]),
             Route("/{profile}/v1/messages/count_tokens", self._count_tokens, methods=["POST"]),
             *(
@@ -131,7 +134,7 @@ class _Rest:
     def _checked(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             try:
-                caller = self._gateway.parts.keys(dict(request.scope["headers"]))
+                caller = await self._gateway.caller(dict(request.scope["headers"]))
                 status, body = await handler(request, caller)
             except RefusedError as refused:
                 return _refusal(refused.problem)
@@ -162,10 +165,14 @@ class _Rest:
             raise RefusedError(404, "model_not_found", f"no model `{name[:256]}`", "model")
         return 200, found
 
+    async def _usage(self, request: Request, caller: Caller | None) -> Answer:
+        parts = self._gateway.parts
+        return 200, await usage(parts.till, caller, request.query_params, parts.clock)
+
     async def _count_tokens(self, request: Request) -> Response:
         headers, parts = dict(request.scope["headers"]), self._gateway.parts
         try:
-            parts.keys(headers)
+            await self._gateway.caller(headers)
             data = await read_body(headers, request.receive, parts.limits.max_body_bytes)
             response = _json(200, count_tokens(parse_record(data)))
         except RefusedError as refused:

@@ -23,6 +23,7 @@ _TYPES: Final[Mapping[int, str]] = {
     408: "timeout_error",
     409: "conflict_error",
     413: "request_too_large",
+    422: "invalid_request_error",
     429: "rate_limit_error",
     499: "client_closed_request",
     500: "internal_error",
@@ -52,6 +53,11 @@ class Problem:
     def retry_after_s(self) -> int | None:
         """Give whole seconds for `Retry-After`, never too few."""
         return None if self.retry_after_ms is None else max(1, -(-self.retry_after_ms // 1000))
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the same request will never fare better, though its status may sound like it."""
+        return self.code == "idempotency_answer_gone"
 
     def as_metadata(self) -> dict[str, Any]:
         """Give what every skin adds to its own error shape."""
@@ -99,7 +105,7 @@ _WORDS: Final[Mapping[str, str]] = {
 
 def problem_of(result: Result, recovery_ms: int | None = None) -> Problem:
     """Say why a run has no answer; `recovery_ms` is when a provider may be back, if health is the reason."""
-    metadata = _metadata(result)
+    metadata = tally(result)
     if result.error == "policy_refused":
         refusal = result.refusal or {}
         message = f"the policy is refused: {refusal.get('detail') or refusal.get('code')}"
@@ -137,7 +143,8 @@ def _wait_ms(failures: tuple[Failure, ...], recovery_ms: int | None) -> int:
     return min(told, default=recovery_ms if recovery_ms is not None else 1000)
 
 
-def _metadata(result: Result) -> dict[str, Any]:
+def tally(result: Result) -> dict[str, Any]:
+    """Count a run's attempts, and its rejections by their reasons."""
     trace = result.trace
     return {
         "attempts": sum(step.get("event") == "attempted" for step in trace.decision_path),

@@ -1,4 +1,4 @@
-"""A request through the gateway: from bytes to contract, through the driver, and back in the skin's words."""
+"""A request through the gateway: who asks, what he means, whether he may, and once only if he says so."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ import dataclasses
 import itertools
 import logging
 import secrets
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llm_policy_host.values import Cost, Result
+from llm_policy_host.errors import LedgerError
 
-from . import report
-from .body import parse_record, read_body, write_json
-from .errors import Problem, RefusedError, invalid, problem_of
+from .body import parse_record, read_body
+from .errors import Problem, RefusedError, invalid
+from .exchange import Departure, Exchange
+from .keys import check_rights
 from .limits import Gate, Limits
-from .recovery import recovery_ms
+from .repeats import Claim, Repeats, key_of, taken
 from .skin import Asked
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 
     from llm_policy_host.ports import Clock
-    from llm_policy_host.values import Contract, StreamChunk
+    from llm_policy_host.values import Contract
 
     from .host import GatewayHost
     from .metrics import Metrics
-    from .skin import Caller, Encoder, Skin
+    from .skin import Caller, Skin
+    from .till import Till
 
     Scope = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -37,11 +38,6 @@ if TYPE_CHECKING:
     Keys = Callable[[Mapping[bytes, bytes]], Caller | None]
 
 _log = logging.getLogger("llm_policy.gateway")
-
-_JSON = (b"content-type", b"application/json")
-_SSE = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
-_GRACE_MS = 25.0
-"""A caller's leaving is looked for only in requests that take longer: most are over by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +51,7 @@ class Parts:
     metrics: Metrics
     limits: Limits
     shows_metadata: bool = False
+    till: Till | None = None
 
 
 class Gateway:
@@ -63,6 +60,7 @@ class Gateway:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self.gate = Gate(parts.limits, parts.clock)
+        self.repeats = Repeats(parts.clock, parts.limits.max_kept_bytes, parts.limits.kept_ms)
         self.is_draining = False
         self._prefix = secrets.token_hex(6)
         self._count = itertools.count()
@@ -71,8 +69,9 @@ class Gateway:
         self, skin: Skin, profile: str | None, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Answer one request, whatever happens."""
-        exchange = _Exchange(self, skin, receive, send)
-        exchange.asked = Asked(self.new_id(), self.parts.clock.now_ms() // 1000, profile=profile)
+        parts = self.parts
+        exchange = Exchange(parts, skin, receive, send)
+        exchange.asked = Asked(self.new_id(), parts.clock.now_ms() // 1000, profile=profile)
         try:
             await self._serve(exchange, dict(scope["headers"]))
         except RefusedError as refused:
@@ -81,6 +80,9 @@ class Gateway:
             if not exchange.has_left:
                 raise
             exchange.note(499)
+        except LedgerError as error:
+            _log.error("the ledger refused an event: %s at %s", error.code, error.path)
+            await exchange.refuse(Problem(503, "ledger_unavailable", "the ledger takes no events now"))
         except Exception as error:  # noqa: BLE001 - a defect's text may quote a prompt: only its class is told
             _log.error("a request failed: %s", type(error).__name__)
             await exchange.refuse(Problem(500, "internal_error", "the gateway failed"))
@@ -89,29 +91,67 @@ class Gateway:
         """Give a request its name."""
         return f"{self._prefix}{next(self._count):08x}"
 
-    async def _serve(self, exchange: _Exchange, headers: Mapping[bytes, bytes]) -> None:
-        parts = self.parts
-        caller = parts.keys(headers)
+    async def caller(self, headers: Mapping[bytes, bytes]) -> Caller | None:
+        """Find the caller of a request; `RefusedError` (401) where no header holds a key that is one."""
+        if self.parts.till is not None:
+            await self.parts.till.refresh()
+        return self.parts.keys(headers)
+
+    async def _serve(self, exchange: Exchange, headers: Mapping[bytes, bytes]) -> None:
+        parts, skin = self.parts, exchange.skin
+        caller = await self.caller(headers)
         data = await read_body(headers, exchange.receive, parts.limits.max_body_bytes)
         body = parse_record(data)
         asked = exchange.asked = asked_of(body, exchange.asked, caller, headers, parts)
-        host = parts.current()
-        contract = self.contract(exchange.skin, body, asked, host)
+        host, till = parts.current(), parts.till
+        key = None if till is None else key_of(headers)
+        known = b"" if key is None else self.repeats.digest(f"{asked.profile or ''}{skin.path}", body)
+        contract = self.contract(skin, body, asked, host)
+        check_rights(caller, contract, is_stream=asked.is_stream)
+        if till is not None:
+            contract = dataclasses.replace(contract, origin=await till.origin(caller, skin.path[1:]))
+            exchange.accounts = contract.origin.accounts
+        if till is None or key is None:
+            await self._run(exchange, host, contract)
+            return
+        claim = self.repeats.begin(key, known, contract.origin, till.log)
+        if isinstance(claim, Claim):
+            await self._run_once(exchange, host, contract, claim, till)
+        else:
+            await exchange.repeat(claim)
+
+    async def _run_once(
+        self, exchange: Exchange, host: GatewayHost, contract: Contract, claim: Claim, till: Till
+    ) -> None:
+        """Answer the one request of a key; whoever asked may leave and ask again."""
+        origin = dataclasses.replace(contract.origin, idem=claim.idem)
+        exchange.remember(claim)
+        try:
+            await self._run(exchange, host, dataclasses.replace(contract, origin=origin))
+        except LedgerError as error:
+            run = till.log.find(origin.tenant or "", claim.idem)
+            if error.code != "duplicate" or run is None:
+                raise
+            raise taken(run, till.log) from None  # another process was quicker
+        finally:
+            self.repeats.end(claim, exchange.result)
+
+    async def _run(self, exchange: Exchange, host: GatewayHost, contract: Contract) -> None:
         await self._enter(exchange)
         try:
-            if asked.is_stream:
+            if exchange.asked.is_stream:
                 await exchange.stream(host, contract)
             else:
                 await exchange.whole(host, contract)
         finally:
             self.gate.leave()
 
-    async def _enter(self, exchange: _Exchange) -> None:
+    async def _enter(self, exchange: Exchange) -> None:
         """Take a place; a caller who leaves the line gives his up."""
         if self.gate.is_open:
             await self.gate.enter()
             return
-        async with _Departure(exchange):
+        async with Departure(exchange):
             await self.gate.enter()
 
     def contract(self, skin: Skin, body: dict[str, Any], asked: Asked, host: GatewayHost) -> Contract:
@@ -149,170 +189,3 @@ def _may_see(caller: Caller | None, headers: Mapping[bytes, bytes]) -> bool:
     """Whether a caller asks how his answer comes about, and may know."""
     asks = headers.get(b"x-llm-policy-metadata") == b"full"
     return asks and (caller is None or "metadata" in caller.may)
-
-
-class _Exchange:
-    """One request and its answer."""
-
-    def __init__(self, gateway: Gateway, skin: Skin, receive: Receive, send: Send) -> None:
-        self.skin = skin
-        self.receive = receive
-        self.has_left = False
-        self.asked: Asked
-        self._send = send
-        self._parts = gateway.parts
-        self._from_ms = gateway.parts.clock.elapsed_ms()
-        self._has_begun = False
-        self._encoder: Encoder | None = None
-
-    # Whole answers ----------------------------------------------------------------------------
-
-    async def whole(self, host: GatewayHost, contract: Contract) -> None:
-        """Answer at once."""
-        async with _Departure(self):
-            result = await host.run(contract)
-        if not result.ok:
-            await self._fail(host, contract, result)
-            return
-        body = write_json(self.skin.whole(result, self.asked))
-        await self._write(200, self._headers(result), body)
-        self.note(200, result)
-
-    async def _fail(self, host: GatewayHost, contract: Contract, result: Result) -> None:
-        """Say why there is no answer; where nobody was eligible, plan once more to learn who was refused."""
-        if result.error == "no_candidates" and not result.trace.rejected:
-            rejected = host.rank(contract).rejected
-            result = dataclasses.replace(result, trace=dataclasses.replace(result.trace, rejected=rejected))
-        await self.refuse(self._problem(host, result), result)
-
-    def _problem(self, host: GatewayHost, result: Result) -> Problem:
-        return problem_of(result, recovery_ms(host, result))
-
-    def _headers(self, result: Result) -> report.Headers:
-        spent_ms = self._parts.clock.elapsed_ms() - self._from_ms
-        return report.headers(
-            self.asked,
-            result.chosen or {},
-            attempts=report.attempts_of(result),
-            policy_id=result.trace.policy_id,
-            cost=result.cost,
-            overhead_ms=spent_ms - result.upstream_ms,
-        )
-
-    # Streams ----------------------------------------------------------------------------------
-
-    async def stream(self, host: GatewayHost, contract: Contract) -> None:
-        """Answer in pieces; until the first content an error is an answer like any other."""
-        live = host.live(contract)
-        async with _Departure(self), aclosing(live.batches()) as batches:
-            first = await anext(batches)
-            result = first[-1].result
-            if result is not None and not result.ok:
-                await self._fail(host, contract, result)
-                return
-            encoder = self._encoder = self.skin.encoder(self.asked)
-            encoder.begin(live.candidate or (result.chosen if result else None) or {})
-            spent_ms = self._parts.clock.elapsed_ms() - self._from_ms
-            headers = report.headers(
-                self.asked,
-                live.candidate,
-                attempts=live.attempts,
-                policy_id=live.policy_id or (result.trace.policy_id if result else None),
-                cost=Cost(),
-                overhead_ms=spent_ms - live.upstream_ms,
-            )
-            await self._begin(200, [*_SSE, *headers])
-            await self._pieces(host, encoder, first, batches)
-
-    async def _pieces(
-        self,
-        host: GatewayHost,
-        encoder: Encoder,
-        first: Sequence[StreamChunk],
-        batches: AsyncGenerator[Sequence[StreamChunk], None],
-    ) -> None:
-        batch: Sequence[StreamChunk] | None = first
-        while batch is not None:
-            result = batch[-1].result
-            if result is not None:
-                ending = self._ending(host, encoder, result)
-                await self._send({"type": "http.response.body", "body": ending, "more_body": False})
-                self.note(200 if result.ok else 502, result)
-                return
-            data = encoder.chunks(batch)
-            if data:
-                await self._send({"type": "http.response.body", "body": data, "more_body": True})
-            batch = await anext(batches, None)
-
-    def _ending(self, host: GatewayHost, encoder: Encoder, result: Result) -> bytes:
-        if result.ok:
-            return encoder.end(result)
-        return encoder.error(self._problem(host, result), result)
-
-    # Errors -----------------------------------------------------------------------------------
-
-    async def refuse(self, problem: Problem, result: Result | None = None) -> None:
-        """Answer with an error, in the skin's own shape."""
-        self.note(problem.status, result)
-        if self._has_begun:
-            # never a silent end
-            told = result or Result(ok=False, error=problem.code)
-            ending = self._encoder.error(problem, told) if self._encoder is not None else b""
-            await self._send({"type": "http.response.body", "body": ending, "more_body": False})
-            return
-        if result is None:
-            spent_ms = self._parts.clock.elapsed_ms() - self._from_ms
-            headers = report.headers(
-                self.asked, {}, attempts=0, policy_id=None, cost=Cost(), overhead_ms=spent_ms
-            )
-        else:
-            headers = self._headers(result)
-        if problem.retry_after_s is not None:
-            headers.append((b"retry-after", b"%d" % problem.retry_after_s))
-        if problem.status == 401:
-            headers.append((b"www-authenticate", b"Bearer"))
-        status = 400 if problem.status == 499 else problem.status
-        await self._write(status, headers, write_json(self.skin.error(problem)))
-
-    # The wire ---------------------------------------------------------------------------------
-
-    async def _begin(self, status: int, headers: report.Headers) -> None:
-        self._has_begun = True
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-
-    async def _write(self, status: int, headers: report.Headers, body: bytes) -> None:
-        await self._begin(status, [_JSON, (b"content-length", b"%d" % len(body)), *headers])
-        await self._send({"type": "http.response.body", "body": body})
-
-    def note(self, status: int, result: Result | None = None) -> None:
-        """Count the request."""
-        seconds = (self._parts.clock.elapsed_ms() - self._from_ms) / 1000
-        self._parts.metrics.request(self.skin.path, status, seconds, result)
-
-
-class _Departure:
-    """Cancels a request's work when its caller goes away."""
-
-    def __init__(self, exchange: _Exchange) -> None:
-        self._exchange = exchange
-        self._watcher: asyncio.Task[None] | None = None
-        self._task = asyncio.current_task()
-
-    async def __aenter__(self) -> None:
-        clock = self._exchange._parts.clock  # noqa: SLF001 - of one piece with it
-        self._timer = clock.call_later(_GRACE_MS, self._begin)
-
-    async def __aexit__(self, *_error: object) -> None:
-        self._timer.cancel()
-        if self._watcher is not None:
-            self._watcher.cancel()
-
-    def _begin(self) -> None:
-        self._watcher = asyncio.get_running_loop().create_task(self._watch())
-
-    async def _watch(self) -> None:
-        while (await self._exchange.receive())["type"] != "http.disconnect":
-            pass
-        if self._task is not None:
-            self._exchange.has_left = True
-            self._task.cancel()

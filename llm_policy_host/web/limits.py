@@ -23,6 +23,8 @@ class Limits:
     queue_ms: int = 5_000
     max_body_bytes: int = MAX_BODY_BYTES
     drain_ms: int = 30_000
+    max_kept_bytes: int = 64 * 1024 * 1024
+    kept_ms: int = 86_400_000
 
 
 class Gate:

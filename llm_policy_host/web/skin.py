@@ -11,18 +11,32 @@ from llm_policy_host.values import nothing
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from llm_policy_host.ledger.keys import Grant
     from llm_policy_host.values import Contract, Result, StreamChunk
 
     from .errors import Problem
 
 
 @dataclass(frozen=True, slots=True)
+class Granted:
+    """What a key of the ledger gives: its caveats, the rights that they leave, and who pays."""
+
+    grant: Grant
+    rights: frozenset[str]
+    account: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
-    """Whose key a request came with: its profiles (None is all) and what else it may."""
+    """Whose key a request came with: its profiles (None is all) and what else it may.
+
+    `granted` is there where the key is the ledger's, and not one of the config.
+    """
 
     name: str
     profiles: frozenset[str] | None = None
     may: frozenset[str] = frozenset()
+    granted: Granted | None = None
 
 
 @quick

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llm_policy_host.web.narrowing import bounds_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -36,8 +38,11 @@ def _entries(host: GatewayHost, caller: Caller | None) -> Iterator[dict[str, Any
         if caller is None or caller.profiles is None or name in caller.profiles:
             yield _entry(f"profile:{name}", {})
     models: Mapping[str, Any] = host.catalog.get("models") or {}
+    bounds = bounds_of(caller)
+    allowed = None if bounds is None else bounds.models
     for name in sorted(models):
-        yield _entry(name, models[name].get("capabilities") or {})
+        if allowed is None or name in allowed:
+            yield _entry(name, models[name].get("capabilities") or {})
 
 
 def _entry(name: str, capabilities: Mapping[str, Any]) -> dict[str, Any]:

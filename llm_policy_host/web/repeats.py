@@ -1,0 +1,205 @@
+"""Answers to requests with an Idempotency-Key, so that a repeat is never a second paid call (spec 5.4).
+
+That no key of a tenant begins two runs is the ledger's rule, and outlives this process. The answers are
+kept here, within bounds: as the bytes that were sent, a stream's piece by piece. A run that came to nothing
+and cost nothing keeps none: its repeat is a try of its own, under the key's next digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from llm_policy_host.ledger.amounts import UNPAID
+
+from .errors import RefusedError, invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+
+    from llm_policy_host.ledger.log import Log
+    from llm_policy_host.ports import Clock
+    from llm_policy_host.values import Origin, Result
+
+    Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+    Place = tuple[str, str]
+
+HEADER: Final = b"idempotency-key"
+REPLAYED: Final = (b"x-llm-policy-replayed", b"true")
+
+_MAX_KEY: Final = 255
+_RETRY_MS: Final = 1000
+_ENTRY_BYTES: Final = 1024
+"""What a claim takes beside its answer's bytes, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as it was sent: its pieces are a stream's."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    pieces: tuple[bytes, ...]
+
+    @property
+    def size(self) -> int:
+        """Count its bytes."""
+        heads = sum(len(name) + len(text) for name, text in self.headers)
+        return heads + sum(map(len, self.pieces))
+
+    async def send(self, send: Send) -> None:
+        """Send it once more."""
+        head = [*self.headers, REPLAYED]
+        await send({"type": "http.response.start", "status": self.status, "headers": head})
+        for piece in self.pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class Claim:
+    """The request that a key stands for; what is sent of it is remembered."""
+
+    def __init__(self, place: Place, idem: str, body: bytes, tries: int) -> None:
+        self.place = place
+        self.idem = idem
+        self.body = body
+        self.tries = tries
+        self.until_ms = 0.0
+        self.answer: Answer | None = None
+        self.is_free = False
+        self._status = 0
+        self._headers: tuple[tuple[bytes, bytes], ...] = ()
+        self._pieces: list[bytes] = []
+
+    def tee(self, send: Send) -> Send:
+        """Remember what is sent."""
+
+        async def both(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                self._status, self._headers = message["status"], tuple(message["headers"])
+            elif message.get("body"):
+                self._pieces.append(message["body"])
+            await send(message)
+
+        return both
+
+    def end(self, until_ms: float, result: Result) -> None:
+        """Keep what was sent, unless the run came to nothing and cost nothing."""
+        self.until_ms = until_ms
+        self.is_free = is_free(result)
+        if not self.is_free:
+            self.answer = Answer(self._status, self._headers, tuple(self._pieces))
+        self._pieces = []
+
+    @property
+    def size(self) -> int:
+        """Count the bytes that it takes, about."""
+        return _ENTRY_BYTES + (0 if self.answer is None else self.answer.size)
+
+
+class Repeats:
+    """The claims of one process, and the answers that they came to."""
+
+    def __init__(self, clock: Clock, max_bytes: int, kept_ms: int) -> None:
+        self._clock = clock
+        self._max_bytes = max_bytes
+        self._kept_ms = kept_ms
+        self._secret = secrets.token_bytes(32)
+        self._under_way: dict[Place, Claim] = {}
+        self._ended: OrderedDict[Place, Claim] = OrderedDict()
+        self._bytes = 0
+
+    def digest(self, path: str, body: Mapping[str, Any]) -> bytes:
+        """Give what a body is known by: in another order of its keys it is the same."""
+        text = json.dumps([path, body], sort_keys=True).encode()
+        return hashlib.blake2b(text, key=self._secret, digest_size=32).digest()
+
+    def begin(self, key: str, body: bytes, origin: Origin, log: Log) -> Claim | Answer:
+        """Claim a key for a request, or give the answer it has; `RefusedError` where there is neither."""
+        self._sweep()
+        tenant = origin.tenant or ""
+        # callers without an account are no tenant: the names of their keys keep them apart
+        names = (tenant, key) if origin.accounts else (tenant, key, origin.key_id or "")
+        place, tries = (tenant, _digest(names)), 0
+        known = self._under_way.get(place) or self._ended.get(place)
+        if known is not None:
+            if known.is_free:
+                tries = known.tries + 1
+            elif known.body != body:
+                detail = "this key came with another request before"
+                raise RefusedError(422, "idempotency_mismatch", detail, HEADER.decode())
+            elif known.answer is not None:
+                return known.answer
+            else:
+                raise _in_flight(log.find(tenant, known.idem))
+        idem = place[1] if tries == 0 else _digest((*names, tries))
+        run = log.find(tenant, idem)
+        if run is not None:
+            raise taken(run, log)
+        self._drop(place)
+        claim = self._under_way[place] = Claim(place, idem, body, tries)
+        return claim
+
+    def end(self, claim: Claim, result: Result | None) -> None:
+        """Keep what a claim came to; without a result only the ledger knows what it was."""
+        del self._under_way[claim.place]
+        if result is None:
+            return
+        claim.end(self._clock.elapsed_ms() + self._kept_ms, result)
+        self._ended[claim.place] = claim
+        self._bytes += claim.size
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Forget what is too old or too much, the oldest first."""
+        now_ms = self._clock.elapsed_ms()
+        while self._ended:
+            claim = next(iter(self._ended.values()))
+            if claim.until_ms > now_ms and self._bytes <= self._max_bytes:
+                break
+            self._drop(claim.place)
+
+    def _drop(self, place: Place) -> None:
+        claim = self._ended.pop(place, None)
+        if claim is not None:
+            self._bytes -= claim.size
+
+
+def key_of(headers: Mapping[bytes, bytes]) -> str | None:
+    """Read a request's Idempotency-Key; None where there is none."""
+    given = headers.get(HEADER)
+    if given is None:
+        return None
+    key = given.decode("latin-1")
+    if not (0 < len(key) <= _MAX_KEY and key.isascii() and key.isprintable()):
+        raise invalid(f"must be 1 to {_MAX_KEY} printable ASCII characters", HEADER.decode())
+    return key
+
+
+def is_free(result: Result) -> bool:
+    """Whether a run has no answer, and no vendor charges for what it tried."""
+    return not result.ok and all(failure.kind in UNPAID for failure in result.failures)
+
+
+def taken(run: str, log: Log) -> RefusedError:
+    """Refuse a request whose key has begun a run that this process has no answer of (409)."""
+    if run in log.chain.lineage.open:
+        return _in_flight(run)
+    detail = f"the run `{run}` of this key is over, and its answer is no longer kept"
+    return RefusedError(409, "idempotency_answer_gone", detail, HEADER.decode(), metadata={"run_id": run})
+
+
+def _in_flight(run: str | None) -> RefusedError:
+    detail = "the request of this key is under way"
+    metadata = {} if run is None else {"run_id": run}
+    return RefusedError(
+        409, "idempotency_in_flight", detail, HEADER.decode(), retry_after_ms=_RETRY_MS, metadata=metadata
+    )
+
+
+def _digest(names: tuple[str | int, ...]) -> str:
+    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
