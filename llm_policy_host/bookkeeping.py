@@ -24,6 +24,7 @@ from .run.estimate import Estimator
 from .run.nobooks import NoBooks
 from .store.memory import MemoryStore
 from .store.opening import open_store
+from .store.retention import DAY_MS, retire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -158,6 +159,8 @@ def open_ledger(config: Config, clock: Clock, environment: Mapping[str, str]) ->
     store = open_store(settings, config.directory, environment)
     try:
         log, recovery = open_log(store, clock, Folds, is_alone=mode == "exclusive")
+        if "retain_days" in settings:
+            retire(log, store, clock.now_ms() - settings["retain_days"] * DAY_MS)
     except BaseException:
         store.close()
         raise

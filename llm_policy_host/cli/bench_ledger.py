@@ -7,6 +7,8 @@ import statistics
 import time
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import orjson
@@ -19,12 +21,15 @@ from llm_policy_host.ledger.keys import verify as verify_key
 from llm_policy_host.ledger.log import Log
 from llm_policy_host.ledger.verify import verify
 from llm_policy_host.store.memory import MemoryStore
+from llm_policy_host.store.sqlite import open_sqlite
 
 from .output import OK, print_json, table
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
+
+    from llm_policy_host.store.durable import Durability
 
 EVENTS_A_RUN = 5
 FLOOR = "floor: line and hash alone"
@@ -34,6 +39,7 @@ Things per second of CPU time, median of rounds that take turns; the aims are fo
   floor             a dict of 14 keys to one line of sorted keys, SHA-256 behind the line before
   append            a draft validated, its lineage and authority checked, chained, in a store in memory
   append, accounts  the same with a hold on two accounts above each other, and what was spent settled
+  append to SQLite  append, and the line in a SQLite file; `batch` syncs every group of lines to the disk
   verify            a line parsed, its form, chain, fields, lineage and authority checked
   verify, accounts  the same with the balances folded again
   key check         a key with three caveats that was seen before: its moment and revocations are looked at
@@ -168,10 +174,21 @@ def rows(runs: int) -> list[Row]:
             accept(draft)
         return len(given)
 
+    def append_to_file(durability: Durability) -> int:
+        with TemporaryDirectory(prefix="llm-policy-bench-") as folder:
+            store = open_sqlite(Path(folder) / "ledger.db", durability)
+            accept = Log(store, SystemClock()).append
+            for draft in given:
+                accept(draft)
+            store.close()
+        return len(given)
+
     return [
         Row(FLOOR, floor),
         Row("append", append, 60_000),
         Row("append, accounts", lambda: append(Folds)),
+        Row("append to SQLite, off", lambda: append_to_file("off")),
+        Row("append to SQLite, batch", lambda: append_to_file("batch"), 25_000),
         Row("verify", lambda: verify(lines).events, 150_000),
         Row("verify, accounts", lambda: verify(lines, fold=Folds()).events),
         *key_rows(len(given)),

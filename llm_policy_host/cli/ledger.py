@@ -1,4 +1,4 @@
-"""`llm-policy ledger`: what the ledger holds, and whether it is whole; it only reads."""
+"""`llm-policy ledger`: what the ledger holds, and whether it is whole; all but `archive` only read."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from llm_policy_host.clock import SystemClock
 from llm_policy_host.config.environment import environment
 from llm_policy_host.config.load import load_config
 from llm_policy_host.errors import ConfigError, LedgerError, UsageError
 from llm_policy_host.ledger.chain import read
 from llm_policy_host.ledger.folds import Folds
+from llm_policy_host.ledger.recovery import open_log
 from llm_policy_host.ledger.statistics import Statistics
 from llm_policy_host.ledger.verify import verify
+from llm_policy_host.store.export import ExportFile
 from llm_policy_host.store.opening import open_file, open_store
+from llm_policy_host.store.retention import DAY_MS, retire
 
 from .output import FAILED, OK, add_json, print_json, table
 
@@ -28,8 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from llm_policy_host.ledger.event import Event
-    from llm_policy_host.store.durable import DurableStore
-    from llm_policy_host.store.export import ExportFile
+    from llm_policy_host.store.durable import DurableStore, Mode
 
     from .output import Commands
 
@@ -53,6 +56,10 @@ def add(commands: Commands) -> None:
     export.add_argument("-o", "--output", metavar="OUT", help="where to (standard output)")
     export.add_argument("--after", type=int, default=0, metavar="SEQ", help="only what is behind this event")
     _add(below, "stats", _stats, "count what it holds")
+    archive = _add(below, "archive", _archive, "move what is old out of the database, into a file of lines")
+    archive.add_argument(
+        "--days", type=int, required=True, metavar="DAYS", help="what is older than so many days goes"
+    )
 
 
 def _add(
@@ -68,16 +75,16 @@ def _add(
     return parser
 
 
-def opened(arguments: argparse.Namespace) -> DurableStore | ExportFile:
-    """Open the ledger that the options name, to read."""
+def opened(arguments: argparse.Namespace, mode: Mode = "read") -> DurableStore | ExportFile:
+    """Open the ledger that the options name, to read unless another mode is asked for."""
     if arguments.file is not None:
-        return open_file(Path(arguments.file))
+        return open_file(Path(arguments.file), mode)
     config = load_config(Path(arguments.config))
     if config.document.problems:
         raise ConfigError(config.document.problems)
     if not config.settings.ledger:
         raise UsageError(f"`{arguments.config}` has no `host.ledger`; `--file` names one")
-    return open_store(config.settings.ledger, config.directory, environment(), "read")
+    return open_store(config.settings.ledger, config.directory, environment(), mode)
 
 
 def events(lines: Iterable[bytes]) -> Iterator[Event]:
@@ -154,6 +161,23 @@ def _write(lines: Iterable[bytes], write: Callable[[bytes], object]) -> int:
     for count, line in enumerate(lines, 1):  # noqa: B007 - the last one is the answer
         write(line + b"\n")
     return count
+
+
+def _archive(arguments: argparse.Namespace) -> int:
+    if arguments.days < 0:
+        raise UsageError(f"--days: `{arguments.days}` is not 0 or more")
+    with closing(opened(arguments, "exclusive")) as store:
+        if isinstance(store, ExportFile):
+            raise UsageError(f"`{arguments.file}` is an export: nothing leaves it")
+        clock = SystemClock()
+        log, _ = open_log(store, clock, Folds)
+        moved = retire(log, store, clock.now_ms() - arguments.days * DAY_MS)
+    count = 0 if moved is None else moved.last_seq - moved.first_seq + 1
+    if arguments.json:
+        print_json({"ok": True, "events": count, "file": None if moved is None else moved.file})
+    else:
+        print("nothing is that old" if moved is None else f"{moved.file}: {count} events")
+    return OK
 
 
 def _stats(arguments: argparse.Namespace) -> int:

@@ -237,6 +237,12 @@ _LEDGER = (
         "whether this host writes alone (default), or several take turns",
     ),
     Setting("archive", "a path", _is_text, "the folder for what is archived (default: beside the file)"),
+    Setting(
+        "retain_days",
+        _COUNT,
+        _is_count,
+        "archive at the start what is older than so many days (default: none)",
+    ),
     Setting("account", "an account", _is_text, "who pays for calls of callers that name none"),
 )
 

@@ -115,6 +115,12 @@ class DurableStore:
         with self._turn:
             return self._database.segments()
 
+    def folder(self) -> Path:
+        """Give the archive's folder; a `UsageError` where the ledger has none."""
+        if self._archive is None:
+            raise UsageError(f"{self._where} has no folder for its archive: `host.ledger.archive` names one")
+        return self._archive
+
     def archive(self, up_to_seq: int) -> Segment:
         """Move the lines up to one, which must be in the database, into a file of the archive.
 
@@ -127,7 +133,7 @@ class DurableStore:
             if not first <= up_to_seq <= held.last_seq():
                 raise UsageError(f"events {first} to {held.last_seq()} can be archived, not `{up_to_seq}`")
             last = held.page(up_to_seq - 1, 1)[0][1]
-            name = segments.write(self._folder(), first, up_to_seq, _until(held, up_to_seq))
+            name = segments.write(self.folder(), first, up_to_seq, _until(held, up_to_seq))
             segment = Segment(first, up_to_seq, orjson.loads(last)["hash"], name)
             held.put_segment(segment)
             held.remove(0, up_to_seq)
@@ -155,14 +161,9 @@ class DurableStore:
     def _lines(self, reader: Database, after_seq: int) -> Iterator[bytes]:
         for segment in reader.segments():
             if segment.last_seq > after_seq:
-                yield from segments.lines(self._folder(), segment, after_seq)
+                yield from segments.lines(self.folder(), segment, after_seq)
                 after_seq = segment.last_seq
         yield from database.lines(reader, after_seq)
-
-    def _folder(self) -> Path:
-        if self._archive is None:
-            raise UsageError(f"{self._where} has no folder for its archive")
-        return self._archive
 
     def _write(self, rows: Sequence[LedgerRow], blobs: Mapping[str, bytes]) -> None:
         """Write a group; tried again where that may help, since the lines are accepted already."""

@@ -36,15 +36,15 @@ def open_store(
     return open_postgres(url, durability, how, archive)
 
 
-def open_file(path: Path) -> DurableStore | ExportFile:
-    """Open a ledger's SQLite file or an export, to read."""
+def open_file(path: Path, mode: Mode = "read") -> DurableStore | ExportFile:
+    """Open a ledger's SQLite file, or an export, which is only read."""
     _must_exist(path)
     try:
         with path.open("rb") as file:
             is_sqlite = file.read(len(_SQLITE)) == _SQLITE
     except OSError as error:
         raise StoreError(str(path), (error.strerror or "cannot be read").lower()) from None
-    return open_sqlite(path, mode="read") if is_sqlite else ExportFile(path)
+    return open_sqlite(path, mode=mode) if is_sqlite else ExportFile(path)
 
 
 def _must_exist(path: Path) -> None:

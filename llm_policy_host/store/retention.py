@@ -26,6 +26,7 @@ def retire(log: Log, store: DurableStore, before_ms: int) -> Segment | None:
     `log` is the store's. A `SnapshotTaken` names the file and the hash that it closes with. Clocks of
     several hosts differ, so what is archived ends before the first event that is young enough.
     """
+    store.folder()
     segments = store.segments()
     first = segments[-1].last_seq + 1 if segments else 1
     last, head = first - 1, ""

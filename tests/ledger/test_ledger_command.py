@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from llm_policy_host.bookkeeping import open_ledger
 from llm_policy_host.cli import bench_ledger
 from llm_policy_host.cli.main import main
 from llm_policy_host.clock import VirtualClock
+from llm_policy_host.config.load import load_config
 from llm_policy_host.ledger.folds import Folds
 from llm_policy_host.ledger.recovery import open_log
+from llm_policy_host.store.retention import DAY_MS
 from llm_policy_host.store.sqlite import open_sqlite
 
 from .drafts import draft, opening, run_id, whole_run
@@ -145,6 +148,41 @@ def test_a_ledger_that_is_not_there_is_told_and_not_made(
     )
     (folder / "policy.yaml").write_text("host: {ledger: {file: a, url_env: B}}\n")
     assert said(capsys, "stats")[0] == 1
+
+
+def test_what_is_old_is_archived_and_verified_with_the_rest(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said(capsys, "archive", "--days", "40000") == (0, ["nothing is that old"])
+    # the open run is ended first, then all goes; what is left says where to
+    name = "000000000001-000000000016.jsonl"
+    assert said(capsys, "archive", "--days", "0") == (0, [f"{name}: 16 events"])
+    assert (folder / "ledger.db.archive" / name).read_bytes().count(b"\n") == 16
+    assert said(capsys, "verify")[1][0] == "17 events are good, 0 runs are open"
+    assert "SnapshotTaken" in said(capsys, "tail", "-n", "1")[1][0]
+    assert said(capsys, "archive", "--days", "-1") == (2, ["llm-policy: --days: `-1` is not 0 or more"])
+    said(capsys, "export", "-o", "out.jsonl")
+    assert said(capsys, "archive", "--days", "0", "--file", "out.jsonl")[0] == 2
+
+
+def test_nothing_is_archived_under_a_host_that_writes(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = open_sqlite(folder / "ledger.db")
+    code, [line] = said(capsys, "archive", "--days", "0")
+    store.close()
+    assert code != 0
+    assert "stop that one, or give each the mode `shared`" in line
+
+
+def test_a_host_archives_at_its_start_what_its_config_lets_go(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = folder / "policy.yaml"
+    config.write_text(CONFIG.replace("file: ledger.db", "file: ledger.db, retain_days: 30"))
+    open_ledger(load_config(config), VirtualClock(1_700_000_000_123 + 31 * DAY_MS), {}).log.store.close()
+    assert [path.name[-9:] for path in (folder / "ledger.db.archive").iterdir()] == ["015.jsonl"]
+    assert said(capsys, "verify")[0] == 0
 
 
 def test_the_benchmark_measures_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
