@@ -172,6 +172,9 @@ class Page(Protocol):
     ) -> Refused | Awaitable[Refused | None] | None:
         """Ask for an attempt: None lets it be made; the worst case is held up the account path from here on."""
 
+    async def keep(self, outcome: Response | Failure | None) -> None:
+        """Keep an answer before it is settled, for whoever goes on after a restart."""
+
     def outcome(self, outcome: Response | Failure | None, sent: Attempt | None) -> None:
         """Settle the attempt; no outcome is one cut from outside, nothing sent one that reached nobody."""
 
@@ -190,8 +193,8 @@ class FlowPage(Protocol):
     def refused(self, code: str) -> None:
         """Note that there is no such flow."""
 
-    async def admitted(self, identity: str, bound_ms: int) -> None:
-        """Note the flow that runs."""
+    async def admitted(self, identity: str, bound_ms: int, term: Plain) -> None:
+        """Note the flow that runs; what it would be resumed from is kept, where such things are."""
 
     def end(self, error: str | None, *, is_cancelled: bool = False) -> Awaitable[None] | None:
         """Note how it ended."""
@@ -203,8 +206,8 @@ class Books(Protocol):
     def begin(self, contract: Contract, *, is_stream: bool) -> Page:
         """Open a run's page; nothing is kept of it before it is admitted and goes on."""
 
-    def begin_flow(self, contract: Contract, *, is_stream: bool) -> FlowPage:
-        """Open a flow's page."""
+    def begin_flow(self, contract: Contract, *, is_stream: bool, run: str | None = None) -> FlowPage:
+        """Open a flow's page, or that of one that goes on, its `run`."""
 
 
 class LedgerTransaction(Protocol):
@@ -251,3 +254,58 @@ class EventStore(Protocol):
 
     def close(self) -> None:
         """Write what is left and give back what it holds."""
+
+
+class Keep(Protocol):
+    """The content plane (spec 5.6): what was said in runs, as far as the operator, the key and the request let it be.
+
+    Each content has a run and a name in it; the same name again takes the place of what was there. What cannot be
+    kept is lost, and counted: nobody's answer waits for it.
+    """
+
+    def put(self, run: str, tenant: str, name: str, data: bytes, level: str | None = None) -> str | None:
+        """Take content, and return at once: it is written soon. At most `level` of it is kept, where given.
+
+        Gives its keyed digest, the one thing that events may hold; None where nothing is to be known of it.
+        """
+
+    def get(self, run: str, name: str) -> bytes | None:
+        """Give content; None where it was not kept, is kept no longer, or its tenant was purged."""
+
+    async def written(self) -> None:
+        """Return once all that was put is on the disk, or lost."""
+
+    def faults(self) -> Mapping[str, int]:
+        """Give how often what went wrong since it was last asked, by code."""
+
+    def close(self) -> None:
+        """Write what is left and give back what it holds."""
+
+
+ContentRow: TypeAlias = "tuple[str, str, str, str, int, bytes]"
+"""A content as it lies in a store: run, name, tenant, level, when it was put (ms), its bytes, sealed or not."""
+
+
+class ContentStore(Protocol):
+    """Where content lies, and the wrapped key of each tenant: it can read none of what is sealed."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Keep other writers out until it ends; it commits, or takes all back if left by an exception."""
+
+    def key(self, tenant: str) -> bytes | None:
+        """Give a tenant's wrapped key; None where he has none, or has none any more."""
+
+    def put_key(self, tenant: str, wrapped: bytes) -> None:
+        """Note a tenant's wrapped key, within a transaction."""
+
+    def put(self, rows: Sequence[ContentRow]) -> None:
+        """Keep contents, within a transaction."""
+
+    def find(self, run: str, name: str) -> ContentRow | None:
+        """Give one content."""
+
+    def expire(self, before_ms: int) -> int:
+        """Forget what was put before a moment; give how many contents that was."""
+
+    def close(self) -> None:
+        """Give back what it holds."""

@@ -37,6 +37,7 @@ class Settings:
     audience: str | None = None
     ledger: Mapping[str, Any] = field(default_factory=dict)
     accounts: Mapping[str, Any] = field(default_factory=dict)
+    content: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +248,33 @@ _LEDGER = (
 )
 
 
+CONTENT_LEVELS = ("none", "digest", "sealed", "plain")
+"""How much of content may be kept, from nothing to all (spec 5.6)."""
+
+_CONTENT = (
+    Setting(
+        "level",
+        "`none`, `digest`, `sealed` or `plain`",
+        lambda value: value in CONTENT_LEVELS,
+        "`none` (default); `digest`: a keyed digest in events; `sealed`: and the text, sealed with its tenant's"
+        " key; `plain`: and the text as it is",
+    ),
+    Setting("file", "a path", _is_text, "its SQLite file, made if there is none (default `content.db`)"),
+    Setting(
+        "key",
+        "a record with exactly one of `env`, `file` and `keyring`",
+        lambda value: _is_record(value) and len(value.keys() & {"env", "file", "keyring"}) == 1,
+        "the deployment's key, of at least 32 characters: it makes the digests and wraps the tenants' keys",
+        parts=(
+            Setting("env", "a name", _is_text, "the environment variable that holds it"),
+            Setting("file", "a path", _is_text, "or: a file that does"),
+            Setting("keyring", "`SERVICE/NAME`", _is_text, "or: the entry of the system's keyring"),
+        ),
+    ),
+    Setting("retain_days", "a whole number above 0", _is_duration, "how long it is kept (absent: until purged)"),
+)
+
+
 def _is_amount(value: Any) -> bool:  # noqa: ANN401 - any plain value
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST_USD
 
@@ -375,6 +403,13 @@ SETTINGS = (
         is_each=True,
     ),
     Setting(
+        "content",
+        "a record",
+        _is_record,
+        "what is kept of prompts, answers and providers' error texts; it needs a `ledger`",
+        parts=_CONTENT,
+    ),
+    Setting(
         "gateway",
         "a record",
         _is_record,
@@ -419,6 +454,7 @@ def read_settings(document: Document, runtimes: Iterable[str]) -> Settings:
         _read_setting(document, key, value, good)
     _check_profiles(document, good.get("keys") or {})
     _check_accounts(document, good.get("accounts") or {}, good.get("ledger"))
+    _check_content(document, good.get("content") or {}, good.get("ledger"))
     return Settings(**good)
 
 
@@ -446,6 +482,18 @@ def _check_accounts(
     if payer is not None and payer not in accounts:
         near = nearest(payer, accounts)
         document.report(("host", "ledger", "account"), f"no account `{payer}`", near=near)
+
+
+def _check_content(
+    document: Document, content: Mapping[str, Any], ledger: Mapping[str, Any] | None
+) -> None:
+    """Note content that is to be kept without a key, or without a ledger that says of which run it is."""
+    if content.get("level", "none") == "none":
+        return
+    if "key" not in content:
+        document.report(("host", "content"), "keeping content needs a `key`")
+    if ledger is None:
+        document.report(("host", "content"), "keeping content needs a `host.ledger`")
 
 
 def _check_profiles(document: Document, keys: Mapping[str, Mapping[str, Any]]) -> None:

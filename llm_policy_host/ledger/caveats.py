@@ -64,6 +64,11 @@ def _lower(left: str, right: str) -> str:
     return min(left, right, key=CONTENT_LEVELS.index)
 
 
+def least_content(*levels: str | None) -> str:
+    """Give the lowest of levels of content; one that is None bounds nothing."""
+    return min((level for level in levels if level is not None), key=CONTENT_LEVELS.index, default="plain")
+
+
 @dataclass(frozen=True, slots=True)
 class Caveat:
     """A row: what it accepts, what two of them leave, what they mean.
