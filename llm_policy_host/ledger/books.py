@@ -14,12 +14,13 @@ from .contexts import Contexts
 from .digests import Memo, params_digest, shape_digest, without_addresses
 from .encoding import encode, text_of
 from .event import Draft, blob_digest
-from .pages import FlowEntry, RunEntry
+from .flow_pages import FlowEntry
+from .pages import RunEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
-    from llm_policy_host.ports import Books, Clock, Grounds, Pricer, Provider
+    from llm_policy_host.ports import Books, Clock, Grounds, Keep, Pricer, Provider
     from llm_policy_host.values import Call, Contract, Estimate, Plain
 
     from .event import Event
@@ -72,6 +73,7 @@ class LedgerBooks:
         is_strict: bool = False,
         lock: threading.Lock | None = None,
         payers: tuple[str, ...] = (),
+        keep: Keep | None = None,
     ) -> None:
         self.log = log
         self.clock = clock
@@ -82,6 +84,7 @@ class LedgerBooks:
         self.is_strict = is_strict
         self.is_shared = log.is_shared
         self.payers = payers
+        self.keep = keep
         self._lock = lock or threading.Lock()
         self._known: OrderedDict[str, None] = OrderedDict()
         self._policies: OrderedDict[str, str] = OrderedDict()
@@ -99,9 +102,9 @@ class LedgerBooks:
         """Open a run's page."""
         return RunEntry(self, contract, is_stream=is_stream)
 
-    def begin_flow(self, contract: Contract, *, is_stream: bool) -> FlowEntry:
-        """Open a flow's page."""
-        return FlowEntry(self, contract, is_stream=is_stream)
+    def begin_flow(self, contract: Contract, *, is_stream: bool, run: str | None = None) -> FlowEntry:
+        """Open a flow's page, or that of one that goes on."""
+        return FlowEntry(self, contract, is_stream=is_stream, run=run)
 
     # The host's own events --------------------------------------------------------------------
 
@@ -139,6 +142,14 @@ class LedgerBooks:
             if isinstance(each, LedgerError):
                 raise each
         return [each for each in made if not isinstance(each, LedgerError)]
+
+    def faults(self) -> list[Draft]:
+        """Give what is to be noted of content that was lost."""
+        found = self.keep.faults() if self.keep is not None else {}
+        return [
+            Draft("BackgroundFault", "host", "local", core={"part": "content", "code": code, "count": count})
+            for code, count in found.items()
+        ]
 
     async def close(self) -> None:
         """Wait for what runs that were left still have to say."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from llm_policy_host.errors import LedgerError
@@ -12,9 +11,12 @@ from llm_policy_host.values import Failure, Refused, Response
 from .amounts import count, micro_usd, settled, token_classes
 from .digests import decision_digest, skips, trace_digest
 from .encoding import to_bytes
-from .event import NONE, Draft
+from .entry import Entry, code_of, name_of
+from .event import NONE
 from .folds import AccountRefusedError
-from .kinds import NAME, expression, is_code
+from .kept import ANSWER, answer_bytes
+from .kinds import NAME, expression
+from .said import answer_name, error_name, response_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -31,83 +33,7 @@ _MOST_SKIPS = 1000
 _is_name = expression(NAME)
 
 
-class _Entry:
-    """What runs and flows have in common: events wait on the page until somebody must know that they are in."""
-
-    def __init__(self, books: LedgerBooks, contract: Contract, *, is_stream: bool) -> None:
-        self.run_id: str | None = books.new_id()
-        self._books = books
-        self._contract = contract
-        self._is_stream = is_stream
-        self._from_ms = books.clock.elapsed_ms()
-        self._accounts = contract.origin.accounts or books.payers
-        self._tenant = contract.origin.tenant or (self._accounts[-1] if self._accounts else "local")
-        self._drafts: list[Draft] = []
-        self._is_ended = False
-
-    def _say(
-        self,
-        kind: str,
-        core: dict[str, Any],
-        obs: dict[str, Any] = NONE,
-        refs: dict[str, Any] = NONE,
-        idem: str | None = None,
-    ) -> None:
-        origin = self._contract.origin
-        by = origin.by if kind.startswith("Request") else "driver"
-        self._drafts.append(
-            Draft(kind, by, self._tenant, self.run_id, origin.parent, None, idem, core, obs, refs)
-        )
-
-    def _received(self, shape: str | None, *, profile: str | None = None, is_flow: bool = False) -> None:
-        contract, origin = self._contract, self._contract.origin
-        core: dict[str, Any] = {"api": origin.api, "is_stream": self._is_stream, "kind": contract.kind}
-        if shape is not None:
-            core["shape"] = shape
-        if profile is not None:
-            core["profile"] = profile
-        if is_flow:
-            core["is_flow"] = True
-        if self._accounts:
-            core["account"] = self._accounts[0]
-        for name in ("key_id", "session", "node"):
-            value = getattr(origin, name)
-            if value is not None:
-                core[name] = value
-        self._say("RequestReceived", core, idem=origin.idem)
-
-    def _took_ms(self) -> int:
-        return count(self._books.clock.elapsed_ms() - self._from_ms)
-
-    def _flush(self) -> int:
-        """Let everything said so far be accepted at once; give the last event's number."""
-        drafts, self._drafts = self._drafts, []
-        return self._books.append(drafts) if drafts else 0
-
-    async def _accept(self) -> int:
-        """Let everything said so far be accepted."""
-        drafts, self._drafts = self._drafts, []
-        return await self._books.accept(drafts)
-
-    def _flush_end(self) -> None:
-        """Let everything be accepted. A paid answer is given also when the store takes no more: the ledger
-        is read as it is at the next start, and an attempt without outcome is then in doubt.
-        """
-        try:
-            self._flush()
-        except LedgerError as error:
-            if error.code != "store":
-                raise
-
-    async def _accept_end(self) -> None:
-        try:
-            await self._accept()
-        except LedgerError as error:
-            if error.code != "store":
-                raise
-
-
-class RunEntry(_Entry):
+class RunEntry(Entry):
     """A run's page."""
 
     def __init__(self, books: LedgerBooks, contract: Contract, *, is_stream: bool) -> None:
@@ -130,7 +56,7 @@ class RunEntry(_Entry):
         if step.status == "done" and step.result.get("error") in _REJECTED:
             self._received(None)
             refusal = step.result.get("refusal") or {}
-            self._say("RequestRejected", {"code": _code(refusal.get("code") or step.result["error"])})
+            self._say("RequestRejected", {"code": code_of(refusal.get("code") or step.result["error"])})
             self._is_over = True
             return
         profile, (digest, text) = self._contract.profile, books.shape(shape)
@@ -168,12 +94,12 @@ class RunEntry(_Entry):
             "accounts": list(accounts),
             "attempt": self._attempts + 1,
             "hold": hold,
-            "model_family": _name(call.model_family),
+            "model_family": name_of(call.model_family),
             "params_digest": books.params(call.params),
-            "provider_id": _name(call.provider_id),
+            "provider_id": name_of(call.provider_id),
         }
         if call.served_by is not None:
-            core["served_by"] = _name(call.served_by)
+            core["served_by"] = name_of(call.served_by)
         own = self._contract.auth_override
         if own and call.provider_id in own:
             core["credential_label"] = "callers"
@@ -212,6 +138,14 @@ class RunEntry(_Entry):
 
     async def _durable(self, seq: int) -> None:
         await self._books.log.durable(seq)
+
+    async def keep(self, outcome: Response | Failure | None) -> None:
+        """Keep an answer: once its outcome is in the ledger, whoever goes on finds it."""
+        keep, call, run = self._books.keep, self._call, self.run_id
+        if keep is None or call is None or run is None or not isinstance(outcome, Response):
+            return
+        keep.put(run, self._tenant, ANSWER, answer_bytes(outcome, call, self._cost(outcome)))
+        await keep.written()
 
     def outcome(self, outcome: Response | Failure | None, sent: Attempt | None) -> None:
         """Settle the attempt: over a log of its own at once, over a shared one with what comes next."""
@@ -266,9 +200,9 @@ class RunEntry(_Entry):
         }
         skipped = skips(path)
         if skipped:
-            core["skips"] = [_name(each) for each in skipped[:_MOST_SKIPS]]
+            core["skips"] = [name_of(each) for each in skipped[:_MOST_SKIPS]]
         if error is not None:
-            core["error"] = _code(error)
+            core["error"] = code_of(error)
         obs: dict[str, Any] = {"ms": self._took_ms(), "tokens": self._tokens}
         if self._usd_micro is not None:
             obs["usd_micro"] = self._usd_micro
@@ -293,7 +227,16 @@ class RunEntry(_Entry):
             if status is not None and status in _STATUSES:
                 obs["status"] = status
         obs["settled"] = settled(outcome, cost, is_sent=sent is not None)
-        self._say("AttemptOutcome", core, obs)
+        refs = NONE if self._books.keep is None else self._said(outcome)
+        self._say("AttemptOutcome", core, obs, refs)
+
+    def _said(self, outcome: Response | Failure | None) -> dict[str, Any]:
+        """Let what an attempt said be kept, as far as it may."""
+        if isinstance(outcome, Response):
+            return self._kept(answer_name(self._attempts), "answer", response_bytes(outcome))
+        if outcome is None or not outcome.detail:
+            return NONE
+        return self._kept(error_name(self._attempts), "error", to_bytes(outcome.detail))
 
     def _take(self, response: Response, cost: Cost | None, obs: dict[str, Any]) -> None:
         """Note what an answer took."""
@@ -323,56 +266,4 @@ class RunEntry(_Entry):
         return pricer.cost(response, chosen, call.api_kind)
 
 
-class FlowEntry(_Entry):
-    """A flow's page: its nodes' runs are parts of it."""
-
-    def __init__(self, books: LedgerBooks, contract: Contract, *, is_stream: bool) -> None:
-        super().__init__(books, contract, is_stream=is_stream)
-        self._is_admitted = False
-
-    def refused(self, code: str) -> None:
-        """Note that there is no such flow."""
-        self._received(None, is_flow=True)
-        self._say("RequestRejected", {"code": _code(code)})
-
-    async def admitted(self, identity: str, bound_ms: int) -> None:
-        """Note the flow that runs, before any of its nodes does; its texts are no part of it."""
-        self._received(None, is_flow=True)
-        self._say("PolicyAdmitted", {"deadline_ms": count(bound_ms), "policy_id": identity})
-        self._is_admitted = True
-        if self._books.is_shared:
-            await asyncio.shield(self._books.spawn(self._accept()))
-        else:
-            self._flush()
-
-    def end(self, error: str | None, *, is_cancelled: bool = False) -> Awaitable[None] | None:
-        """Note how it ended."""
-        if self._is_ended:
-            return None
-        self._is_ended = True
-        if self._is_admitted:
-            core: dict[str, Any] = {"attempts": 0}
-            if error is not None:
-                core["error"] = _code(error)
-            kind = "RunCompleted" if error is None else "RunCancelled" if is_cancelled else "RunFailed"
-            self._say(kind, core, {"ms": self._took_ms()})
-        if not self._drafts:
-            return None
-        if self._books.is_shared:
-            return asyncio.shield(self._books.spawn(self._accept_end()))
-        self._flush_end()
-        return None
-
-
 _STATUSES = range(100, 600)
-
-
-def _name(text: str) -> str:
-    """Give a name as an event may hold it: one that is none, from a market's peer, is there by its digest."""
-    return text if _is_name(text) else "sha256:" + sha256(to_bytes(text)).hexdigest()
-
-
-def _code(error: str) -> str:
-    """Give an error of a result as a code: `exhausted: timeout` is `exhausted_timeout`."""
-    code = error.replace(": ", "_")
-    return code if is_code(code) else "unknown"

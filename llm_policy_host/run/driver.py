@@ -92,7 +92,10 @@ class Driver:
                 if run.step.status == "wait":
                     await self._wait(run)
                 else:
-                    self._settle(run, await self._sender.send(run))
+                    outcome = await self._sender.send(run)
+                    if contract.origin.is_resumable and not isinstance(outcome, Refused):
+                        await run.page.keep(outcome)
+                    self._settle(run, outcome)
         except BaseException:
             self._leave(run)
             raise

@@ -1,28 +1,27 @@
-"""Flows over the driver: each llm node is one run, in canonical order; the first failure ends it (spec 2.6).
+"""Flows over the driver: each llm node is one run, begun as soon as its inputs are there (spec 2.6).
 
 A flow takes one text and gives one text. What a caller gives beside the text (parameters, seed, key)
 holds for every node; a response format for the node whose text is the answer. Of a body in another dialect
-than OpenAI's the nodes get what OpenAI's has words for.
+than OpenAI's the nodes get what OpenAI's has words for. Nodes begin in canonical order; the first failure
+ends the flow, and what is under way then is cancelled.
 """
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
-import re
 from contextlib import aclosing
+from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from llm_policy_host.core.language import Refusal
-from llm_policy_host.values import (
-    NOTHING,
-    Contract,
-    Cost,
-    Response,
-    Result,
-    StreamChunk,
-    Trace,
-    Usage,
-)
+from llm_policy_host.errors import LedgerError
+from llm_policy_host.values import NOTHING, Contract, Result, StreamChunk, nothing
+
+from .flow_forms import bound
+from .flow_sums import longest, whole
+from .flow_texts import assemble, openai_words, refusal_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -32,31 +31,22 @@ if TYPE_CHECKING:
 
     Run = Callable[[Contract], Awaitable[Result]]
 
-_PLACE = re.compile(r"\$([0-9]+)")
-_MAX_INPUTS_DIGITS = 3
-# of several costs the least certain names the sum's
-_BASES = ("reported", "subscription", "computed", "estimated", "unknown")
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What was done of a flow before: results of nodes, and how often each was begun in vain."""
+
+    results: Mapping[str, Result] = dataclasses.field(default_factory=nothing)
+    begun: Mapping[str, int] = dataclasses.field(default_factory=nothing)
 
 
-def assemble(template: str | None, texts: Sequence[str]) -> str:
-    """Make one text of a node's inputs: the core's own rule."""
-    if template is not None:
-        return _PLACE.sub(lambda match: _text_at(texts, match), template)
-    if len(texts) == 1:
-        return texts[0]
-    return "\n\n".join(f"[input {place}]\n{text}" for place, text in enumerate(texts, 1))
-
-
-def _text_at(texts: Sequence[str], match: re.Match[str]) -> str:
-    digits = match[1].lstrip("0")
-    place = int(digits) if 0 < len(digits) <= _MAX_INPUTS_DIGITS else 0
-    return texts[place - 1] if 0 < place <= len(texts) else match[0]
+NOT_BEGUN = Done()
 
 
 class FlowRun:
     """One run of a flow. `live` runs have it whole before they give their first piece."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a run of a flow is made of, given by the composition root
         self,
         flow: IdentifiedFlow | Refusal,
         contract: Contract,
@@ -64,20 +54,28 @@ class FlowRun:
         clock: Clock,
         ends_at_ms: int,
         page: FlowPage,
+        *,
+        done: Done = NOT_BEGUN,
+        is_parallel: bool = True,
     ) -> None:
-        """Take an admitted flow, or the refusal that its result will be."""
+        """Take an admitted flow, or the refusal that its result will be.
+
+        Where it is not `is_parallel`, one node runs at a time: of a recording the order is a part.
+        """
         self._admitted = flow
         self._contract = contract
         self._run = run
         self._clock = clock
         self._ends_at_ms = ends_at_ms
         self._page = page
-        self._results: list[tuple[str, Result]] = []
+        self._done = done
+        self._most = None if is_parallel else 1
+        self._results: dict[int, Result] = {}
 
     @property
     def candidate(self) -> Mapping[str, Any]:
-        """Give who answered last."""
-        return (self._results[-1][1].chosen or NOTHING) if self._results else NOTHING
+        """Give who answered last, in canonical order."""
+        return (self._results[max(self._results)].chosen or NOTHING) if self._results else NOTHING
 
     @property
     def policy_id(self) -> str | None:
@@ -92,13 +90,15 @@ class FlowRun:
     @property
     def attempts(self) -> int:
         """Count the attempts of all nodes so far."""
-        steps = (step for _, result in self._results for step in result.trace.decision_path)
+        steps = (step for result in self._results.values() for step in result.trace.decision_path)
         return sum(step.get("event") == "attempted" for step in steps)
 
     @property
     def upstream_ms(self) -> float:
-        """Give how long providers were waited for."""
-        return sum(result.upstream_ms for _, result in self._results)
+        """Give how long providers were waited for, on the longest way through the nodes."""
+        if isinstance(self._admitted, Refusal):
+            return 0
+        return longest(self._admitted, self._results, lambda result: result.upstream_ms)
 
     async def batches(self) -> AsyncGenerator[Sequence[StreamChunk], None]:
         """Give the answer in one piece, then the result."""
@@ -121,98 +121,136 @@ class FlowRun:
     async def result(self) -> Result:
         """Run every node; the output's text is the answer."""
         flow = self._admitted
-        refusal = flow if isinstance(flow, Refusal) else _refusal_of(self._contract)
-        if isinstance(flow, Refusal) or refusal is not None:
-            self._page.refused((refusal or flow).code)
-            result = Result(ok=False, error="policy_refused", refusal=dataclasses.asdict(refusal or flow))
+        if not isinstance(flow, Refusal):
+            flow = refusal_of(self._contract) or flow
+        if isinstance(flow, Refusal):
+            self._page.refused(flow.code)
+            result = Result(ok=False, error="policy_refused", refusal=dataclasses.asdict(flow))
         else:
             try:
-                await self._page.admitted(flow.identity, self._left_ms())
+                await self._page.admitted(flow.identity, self._left_ms(), flow.term)
                 result = await self._played(flow)
-            except BaseException:
-                self._page.end("cancelled", is_cancelled=True)
+            except BaseException as error:
+                if not _is_anothers(error):
+                    self._page.end("cancelled", is_cancelled=True)
                 raise
         ending = self._page.end(result.error)
         if ending is not None:
             await ending
         return dataclasses.replace(result, run_id=self._page.run_id)
 
-    async def _played(self, flow: IdentifiedFlow) -> Result:
-        outputs: list[str] = []
-        for node in flow.nodes:
-            if node.kind == "input":
-                outputs.append(text_of(self._contract))
-                continue
-            text = assemble(node.template, [outputs[place] for place in node.sources])
-            if node.kind == "output":
-                return self._whole(flow, text)
-            is_last = _feeds_output(flow, node)
-            result = await self._run(self._contract_of(node, text, is_last=is_last))
-            self._results.append((node.id, result))
-            if result.response is None:
-                break
-            outputs.append(result.response.text)
-        return self._whole(flow, None)
+    # Nodes ------------------------------------------------------------------------------------
 
-    def _contract_of(self, node: FlowNode, text: str, *, is_last: bool) -> Contract:
+    async def _played(self, flow: IdentifiedFlow) -> Result:
+        """Begin every node whose inputs are there, until the output's are, or one has failed."""
+        outputs: dict[int, str] = {}
+        tasks: dict[asyncio.Task[Result], int] = {}
+        failed: int | None = None
+        try:
+            while failed is None:
+                self._begin(flow, outputs, tasks)
+                if not tasks:
+                    break
+                over, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                failed = self._note(over, tasks, outputs)
+        finally:
+            await _cancel(tasks)
+        return whole(flow, self._results, outputs.get(len(flow.nodes) - 1), failed)
+
+    def _begin(
+        self, flow: IdentifiedFlow, outputs: dict[int, str], tasks: dict[asyncio.Task[Result], int]
+    ) -> None:
+        """Begin what is ready, in canonical order; what needs no call is done at once."""
+        under_way = set(tasks.values())
+        for place, node in enumerate(flow.nodes):
+            if place in outputs or place in under_way or any(each not in outputs for each in node.sources):
+                continue
+            if node.kind == "input":
+                outputs[place] = text_of(self._contract)
+                continue
+            text = assemble(node.template, [outputs[each] for each in node.sources])
+            known = self._done.results.get(node.id)
+            if node.kind == "output":
+                outputs[place] = text
+            elif known is not None and known.response is not None:
+                self._results[place] = known
+                outputs[place] = known.response.text
+            elif self._most is None or len(tasks) < self._most:
+                asked = self._contract_of(flow, node, text)
+                tasks[asyncio.ensure_future(self._run(asked))] = place
+
+    def _note(
+        self,
+        over: set[asyncio.Task[Result]],
+        tasks: dict[asyncio.Task[Result], int],
+        outputs: dict[int, str],
+    ) -> int | None:
+        """Take the results of nodes in canonical order; give the first that failed."""
+        failed: int | None = None
+        for task in sorted(over, key=tasks.__getitem__):
+            place = tasks.pop(task)
+            result = self._results[place] = task.result()
+            if result.response is not None:
+                outputs[place] = result.response.text
+            elif failed is None:
+                failed = place
+        return failed
+
+    def _contract_of(self, flow: IdentifiedFlow, node: FlowNode, text: str) -> Contract:
         """Make a node's contract: the caller's own, but for its text and who decides."""
-        asked = self._contract
+        asked, run = self._contract, self._page.run_id
         messages = [{"role": "system", "content": node.system}] if node.system is not None else []
+        origin = dataclasses.replace(
+            asked.origin,
+            by="driver",
+            idem=None if run is None else node_key(run, node.id, self._done.begun.get(node.id, 0)),
+            parent=run,
+            node=node.id,
+            is_resumable=True,
+        )
         return Contract(
             messages=[*messages, {"role": "user", "content": text}],
-            policy_ir=node.policy,
+            policy_ir=bound(node.policy, self._answered(node)),
             params=asked.params,
-            response_format=asked.response_format if is_last else None,
-            passthrough=_openai_words(asked),
+            response_format=asked.response_format if _feeds_output(flow, node) else None,
+            passthrough=openai_words(asked),
             auth_override=asked.auth_override,
             scope=asked.scope,
             seed=asked.seed,
             timeout_ms=asked.timeout_ms,
             deadline_ms=self._left_ms(),
-            origin=dataclasses.replace(
-                asked.origin, by="driver", idem=None, parent=self._page.run_id, node=node.id
-            ),
+            origin=origin,
         )
+
+    def _answered(self, node: FlowNode) -> dict[int, str]:
+        """Say which provider answered each of a node's inputs."""
+        chosen = {
+            number: self._results[place].chosen or NOTHING
+            for number, place in enumerate(node.sources, 1)
+            if place in self._results
+        }
+        return {number: each["provider_id"] for number, each in chosen.items() if "provider_id" in each}
 
     def _left_ms(self) -> int:
         return max(0, self._ends_at_ms - self._clock.now_ms())
 
-    def _whole(self, flow: IdentifiedFlow, text: str | None) -> Result:
-        """Join the nodes' results; without a text the last one says what went wrong."""
-        results = [result for _, result in self._results]
-        last = results[-1] if results else Result(ok=True)
-        response = None
-        if text is not None:
-            final = last.response or Response()
-            response = Response(
-                text=text,
-                finish_reason=final.finish_reason or "stop",
-                model=final.model,
-                usage=_usage([one.response.usage for one in results if one.response]),
-            )
-        return dataclasses.replace(
-            last,
-            ok=text is not None,
-            response=response,
-            trace=self._trace(flow, last),
-            failures=tuple(failure for one in results for failure in one.failures),
-            changes=tuple(change for one in results for change in one.changes),
-            cost=_cost([one.cost for one in results]),
-            upstream_ms=self.upstream_ms,
-        )
 
-    def _trace(self, flow: IdentifiedFlow, last: Result) -> Trace:
-        nodes = [{"id": name, "trace": dict(result.trace.raw)} for name, result in self._results]
-        first = self._results[0][1].trace.started_at_ms if self._results else None
-        return dataclasses.replace(
-            last.trace,
-            decision_path=tuple(step for _, result in self._results for step in result.trace.decision_path),
-            policy_id=flow.identity,
-            policy_fingerprint=flow.fingerprint,
-            started_at_ms=first,
-            total_latency_ms=sum(result.trace.total_latency_ms or 0 for _, result in self._results),
-            raw={"flow": flow.identity, "nodes": nodes},
-        )
+def node_key(run: str, node: str, begun: int) -> str:
+    """Give the key under which a flow's node runs: the ledger takes each once, whoever drives the flow."""
+    return sha256(f"{run}\n{node}\n{begun}".encode()).hexdigest()
+
+
+def _is_anothers(error: BaseException) -> bool:
+    """Whether a flow is driven by another process, whose it is to end."""
+    return isinstance(error, LedgerError) and error.code == "duplicate"
+
+
+async def _cancel(tasks: Mapping[asyncio.Task[Result], int]) -> None:
+    """Cancel runs, and wait until each has noted its end."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _feeds_output(flow: IdentifiedFlow, node: FlowNode) -> bool:
@@ -220,59 +258,3 @@ def _feeds_output(flow: IdentifiedFlow, node: FlowNode) -> bool:
     output = flow.nodes[-1]
     sources = [flow.nodes[place].id for place in output.sources]
     return sources == [node.id] and output.template is None
-
-
-def _refusal_of(contract: Contract) -> Refusal | None:
-    """Refuse what no text can hold."""
-    if contract.kind == "embeddings":
-        return Refusal("unsupported", "model", "a flow gives no vectors")
-    if contract.tools:
-        return Refusal("unsupported", "tools", "a flow takes no tools")
-    parts = [part for message in contract.messages for part in _parts(message)]
-    if any(part.get("type") != "text" for part in parts):
-        return Refusal("unsupported", "messages", "a flow takes texts only")
-    return None
-
-
-def _parts(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    content = message.get("content")
-    return content if isinstance(content, list) else []
-
-
-def text_of(contract: Contract) -> str:
-    """Give a conversation as one text; a single message is its own."""
-    if contract.prompt is not None:
-        return contract.prompt
-    texts = [(str(message.get("role")), _text(message)) for message in contract.messages]
-    if len(texts) == 1:
-        return texts[0][1]
-    return "\n\n".join(f"{role}: {text}" for role, text in texts)
-
-
-def _text(message: Mapping[str, Any]) -> str:
-    content = message.get("content")
-    if isinstance(content, str):
-        return content
-    return "".join(str(part.get("text", "")) for part in _parts(message))
-
-
-def _openai_words(contract: Contract) -> Mapping[str, Any]:
-    if contract.dialect == "openai":
-        return contract.passthrough
-    words: Mapping[str, Any] = contract.passthrough.get("_openai", NOTHING)
-    return words
-
-
-def _usage(usages: Sequence[Usage | None]) -> Usage | None:
-    known = [usage for usage in usages if usage is not None]
-    if not known or len(known) < len(usages):
-        return None
-    names = ("input_tokens", "cached_read_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
-    return Usage(*(sum(getattr(usage, name) for usage in known) for name in names))
-
-
-def _cost(costs: Sequence[Cost]) -> Cost:
-    known = [cost.usd for cost in costs if cost.usd is not None]
-    if not costs or len(known) < len(costs):
-        return Cost()
-    return Cost(sum(known), max((cost.basis for cost in costs), key=_BASES.index))

@@ -23,6 +23,9 @@ class NoPage:
     def propose(self, call: Call, candidate: Mapping[str, Any], provider: Provider | None) -> None:
         """Let it be made."""
 
+    async def keep(self, outcome: Response | Failure | None) -> None:
+        """Keep nothing."""
+
     def outcome(self, outcome: Response | Failure | None, sent: Attempt | None) -> None:
         """Keep nothing."""
 
@@ -41,7 +44,7 @@ class NoFlowPage:
     def refused(self, code: str) -> None:
         """Keep nothing."""
 
-    async def admitted(self, identity: str, bound_ms: int) -> None:
+    async def admitted(self, identity: str, bound_ms: int, term: Plain) -> None:
         """Keep nothing."""
 
     def end(self, error: str | None, *, is_cancelled: bool = False) -> None:
@@ -60,9 +63,9 @@ class NoBooks:
         del contract, is_stream
         return self._page
 
-    def begin_flow(self, contract: Contract, *, is_stream: bool) -> NoFlowPage:
+    def begin_flow(self, contract: Contract, *, is_stream: bool, run: str | None = None) -> NoFlowPage:
         """Give the page of flows."""
-        del contract, is_stream
+        del contract, is_stream, run
         return self._flow_page
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from llm_policy_host import ConfigError, Contract, Host
 from llm_policy_host.clock import VirtualClock
 from llm_policy_host.core.vm import Vm
-from llm_policy_host.run.flows import assemble, text_of
+from llm_policy_host.run.flow_texts import assemble, text_of
 
 
 def term(provider: str) -> list[Any]:
