@@ -19,6 +19,7 @@ from .keys import check_rights
 from .limits import Gate, Limits
 from .repeats import Claim, Repeats, key_of, taken
 from .skin import Asked
+from .till import content_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -98,23 +99,32 @@ class Gateway:
         return self.parts.keys(headers)
 
     async def _serve(self, exchange: Exchange, headers: Mapping[bytes, bytes]) -> None:
-        parts, skin = self.parts, exchange.skin
+        parts = self.parts
         caller = await self.caller(headers)
+        if parts.till is not None:
+            exchange.accounts = parts.till.purse(caller).accounts
         data = await read_body(headers, exchange.receive, parts.limits.max_body_bytes)
         body = parse_record(data)
-        asked = exchange.asked = asked_of(body, exchange.asked, caller, headers, parts)
-        host, till = parts.current(), parts.till
-        key = None if till is None else key_of(headers)
+        exchange.asked = asked_of(body, exchange.asked, caller, headers, parts)
+        host = parts.current()
+        if parts.till is None:
+            await self._run(exchange, host, self.contract(exchange.skin, body, exchange.asked, host))
+        else:
+            await self._account(exchange, body, host, parts.till)
+
+    async def _account(self, exchange: Exchange, body: dict[str, Any], host: GatewayHost, till: Till) -> None:
+        """Serve over a ledger: for who may, at somebody's expense, and once only if a key says so."""
+        skin, asked = exchange.skin, exchange.asked
+        key = key_of(asked.headers)
         known = b"" if key is None else self.repeats.digest(f"{asked.profile or ''}{skin.path}", body)
         contract = self.contract(skin, body, asked, host)
-        check_rights(caller, contract, is_stream=asked.is_stream)
-        if till is not None:
-            contract = dataclasses.replace(contract, origin=await till.origin(caller, skin.path[1:]))
-            exchange.accounts = contract.origin.accounts
-        if till is None or key is None:
+        check_rights(asked.caller, contract, is_stream=asked.is_stream)
+        origin = await till.origin(asked.caller, skin.path[1:], content_of(asked.headers))
+        contract = dataclasses.replace(contract, origin=origin)
+        if key is None:
             await self._run(exchange, host, contract)
             return
-        claim = self.repeats.begin(key, known, contract.origin, till.log)
+        claim = self.repeats.begin(key, known, origin, till.log)
         if isinstance(claim, Claim):
             await self._run_once(exchange, host, contract, claim, till)
         else:
@@ -129,7 +139,7 @@ class Gateway:
         try:
             await self._run(exchange, host, dataclasses.replace(contract, origin=origin))
         except LedgerError as error:
-            run = till.log.find(origin.tenant or "", claim.idem)
+            run = till.log.find(*claim.named)
             if error.code != "duplicate" or run is None:
                 raise
             raise taken(run, till.log) from None  # another process was quicker

@@ -75,6 +75,11 @@ class Claim:
         self._headers: tuple[tuple[bytes, bytes], ...] = ()
         self._pieces: list[bytes] = []
 
+    @property
+    def named(self) -> tuple[str, str]:
+        """Give the tenant and the digest by which the ledger knows it."""
+        return self.place[0], self.idem
+
     def tee(self, send: Send) -> Send:
         """Remember what is sent."""
 

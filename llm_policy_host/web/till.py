@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from llm_policy_host.errors import LedgerError
+from llm_policy_host.ledger.caveats import CONTENT_LEVELS, least_content
 from llm_policy_host.ledger.event import Draft
 from llm_policy_host.ledger.keyring import rights_of, spending
 from llm_policy_host.ledger.kinds import NAME, expression
 from llm_policy_host.values import Origin
 
-from .errors import Problem, RefusedError, tally
+from .errors import Problem, RefusedError, invalid, tally
 from .skin import Caller, Granted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from llm_policy_host.ledger.folds import Folds
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from .report import Headers
 
+CONTENT_HEADER: Final = b"x-llm-policy-content"
 _LOCAL: Final = "local"
 _STALE_MS: Final = 1000.0
 """How long a key that another process took back may still open a shared ledger's gateway."""
@@ -136,14 +138,20 @@ class Till:
         path, openings = spending(granted.grant, account, accounts)
         return Purse(path[-1] if path else _LOCAL, path, openings)
 
-    async def origin(self, caller: Caller | None, api: str) -> Origin:
+    async def origin(self, caller: Caller | None, api: str, content: str | None = None) -> Origin:
         """Say who asks, and through what; accounts of a key's own budgets are opened where they are not."""
         purse = self.purse(caller)
         for core in purse.openings:
             await self._open(purse.tenant, core)
+        granted = None if caller is None else caller.granted
         name = caller.name if caller is not None and _is_name(caller.name) else None
         return Origin(
-            api=api, by="gateway", tenant=purse.tenant, accounts=purse.accounts, key_id=name or None
+            api=api,
+            by="gateway",
+            tenant=purse.tenant,
+            accounts=purse.accounts,
+            key_id=name or None,
+            content=least_content(content, None if granted is None else granted.grant.content),
         )
 
     async def _open(self, tenant: str, core: dict[str, Any]) -> None:
@@ -190,6 +198,17 @@ class Till:
         if account is None or account not in accounts:
             return False
         return accounts.balance(account, 0).window == "minute"
+
+
+def content_of(headers: Mapping[bytes, bytes]) -> str | None:
+    """Read how much of what is said may be kept at most, as a caller asks; None where he says nothing."""
+    given = headers.get(CONTENT_HEADER)
+    if given is None:
+        return None
+    level = given.decode("latin-1").strip()
+    if level not in CONTENT_LEVELS:
+        raise invalid("must be one of " + " ".join(f"`{each}`" for each in CONTENT_LEVELS), CONTENT_HEADER.decode())
+    return level
 
 
 _REMAINING: Final = (("usd_micro", b"usd"), ("tokens", b"tokens"), ("calls", b"calls"))
