@@ -14,6 +14,9 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final
 
 from .clock import VirtualClock
+from .config.key_root import read_content_key
+from .content.keep import ContentKeep
+from .content.sealing import Digests
 from .errors import LedgerError
 from .ledger.amounts import micro_usd
 from .ledger.books import LedgerBooks, RunIds
@@ -22,6 +25,7 @@ from .ledger.folds import Folds
 from .ledger.recovery import Recovery, open_log
 from .run.estimate import Estimator
 from .run.nobooks import NoBooks
+from .store.contents import ContentFile
 from .store.memory import MemoryStore
 from .store.opening import open_store
 from .store.retention import DAY_MS, retire
@@ -33,10 +37,11 @@ if TYPE_CHECKING:
     from .core.child import ChildEngine
     from .core.engine import LuaEngine
     from .ledger.log import Log
-    from .ports import Books, Clock, Pricer
+    from .ports import Books, Clock, Keep, Pricer, SecretSource
     from .values import Plain
 
 _LIMITS: Final = ("usd", "tokens", "calls")
+CONTENT_FILE: Final = "content.db"
 LEFT_OUT: Final = ("profiles", "policy_envelope", "retry_policies", "customs")
 """What of a config its policies' terms hold already."""
 
@@ -82,15 +87,24 @@ class Bookkeeping:
     """One host's books: opened on first use, over the ledger of the host before or one of its own."""
 
     def __init__(
-        self, config: Config, clock: Clock, environment: Mapping[str, str], pricer: Pricer, ledger: Ledger | None
+        self,
+        config: Config,
+        clock: Clock,
+        environment: Mapping[str, str],
+        pricer: Pricer,
+        ledger: Ledger | None,
+        secrets: SecretSource,
     ) -> None:
         self._config = config
         self._clock = clock
         self._environment = environment
         self._pricer = pricer
+        self._secrets = secrets
         self._lock = threading.Lock()
         self._books: LedgerBooks | None = None
         self.ledger = ledger
+        self.keep: Keep | None = None
+        """Where what is said may be kept, once the books are open."""
         self.is_kept = ledger is not None or bool(config.settings.ledger)
 
     def open(self, engine: LuaEngine | ChildEngine, identify: Callable[[Plain], str]) -> Books:
@@ -107,6 +121,9 @@ class Bookkeeping:
         books, self._books = self._books, None
         if books is not None and self.ledger is not None:
             await books.close()
+            if self.keep is not None:
+                self.keep.close()
+                books.note(books.faults())
             self.ledger.leave()
 
     def _opened(self, engine: LuaEngine | ChildEngine, identify: Callable[[Plain], str]) -> LedgerBooks:
@@ -119,6 +136,7 @@ class Bookkeeping:
         ledger.enter()
         try:
             keep_accounts(ledger, settings.accounts, self._clock)
+            self.keep = open_keep(self._config, self._clock, self._secrets)
             books = LedgerBooks(
                 ledger.log,
                 self._clock,
@@ -130,6 +148,7 @@ class Bookkeeping:
                 is_strict=ledger.durability == "strict",
                 lock=ledger.lock,
                 payers=ledger.folds.accounts.path(payer) if payer else (),
+                keep=self.keep,
             )
             terms = dict(self._terms(engine, identify))
             version = None if ledger.is_published else metadata.version("llm-policy")
@@ -138,6 +157,8 @@ class Bookkeeping:
             )
             ledger.is_published = True
         except BaseException:
+            if self.keep is not None:
+                self.keep.close()
             ledger.leave()
             raise
         return books
@@ -171,6 +192,23 @@ def open_ledger(config: Config, clock: Clock, environment: Mapping[str, str]) ->
         durability=durability,
         new_id=counted_ids() if is_virtual else None,
     )
+
+
+def open_keep(config: Config, clock: Clock, secrets: SecretSource) -> ContentKeep | None:
+    """Open the content plane as a config has it; None where nothing is kept (spec 5.6)."""
+    settings = config.settings
+    level = settings.content.get("level", "none")
+    if level == "none":
+        return None
+    root = read_content_key(settings, secrets)
+    store = None if level == "digest" else open_contents(config, root)
+    return ContentKeep(store, root, level, clock, retain_days=settings.content.get("retain_days"))
+
+
+def open_contents(config: Config, root: bytes) -> ContentFile:
+    """Open the file of a config's content."""
+    path = config.directory / config.settings.content.get("file", CONTENT_FILE)
+    return ContentFile(path, Digests(root).check)
 
 
 def memory_ledger(clock: Clock, new_id: Callable[[], str] | None = None) -> Ledger:

@@ -124,6 +124,7 @@ class Gateway:
         if key is None:
             await self._run(exchange, host, contract)
             return
+        await till.refresh(0)
         claim = self.repeats.begin(key, known, origin, till.log)
         if isinstance(claim, Claim):
             await self._run_once(exchange, host, contract, claim, till)

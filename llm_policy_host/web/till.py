@@ -98,10 +98,10 @@ class Till:
         """Give balances and keys as they are now."""
         return self._ledger().folds
 
-    async def refresh(self) -> None:
+    async def refresh(self, stale_ms: float = _STALE_MS) -> None:
         """Learn what other processes wrote, where there are others and it is some time ago."""
         log = self.log
-        if log.is_shared and self._clock.elapsed_ms() - self._looked_ms > _STALE_MS:
+        if log.is_shared and self._clock.elapsed_ms() - self._looked_ms > stale_ms:
             self._looked_ms = self._clock.elapsed_ms()
             await log.refresh()
 
@@ -207,7 +207,9 @@ def content_of(headers: Mapping[bytes, bytes]) -> str | None:
         return None
     level = given.decode("latin-1").strip()
     if level not in CONTENT_LEVELS:
-        raise invalid("must be one of " + " ".join(f"`{each}`" for each in CONTENT_LEVELS), CONTENT_HEADER.decode())
+        raise invalid(
+            "must be one of " + " ".join(f"`{each}`" for each in CONTENT_LEVELS), CONTENT_HEADER.decode()
+        )
     return level
 
 
