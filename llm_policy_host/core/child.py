@@ -195,6 +195,15 @@ class ChildEngine:
         """Give the part of the shortlist that a run used, also where its trace lists everyone."""
         return self._child.ask("used", _number(handle))
 
+    def dump(self, handle: object) -> bytes:
+        """Give a handle as text."""
+        return encode(self._child.ask("dump", _number(handle)))
+
+    def revive(self, text: bytes, now_ms: int, target: tuple[str, str] | None = None) -> Step | str:
+        """Give the call of a dumped run again, or why there is none."""
+        answer = self._child.ask("revive", decode(text), now_ms, target)
+        return answer if isinstance(answer, str) else self._taken(answer)
+
     def rank(self, contract: Plain, inputs: Inputs) -> Plain:
         """Plan without any effect: `{ordered, error, rejected, refusal}`."""
         return self._child.ask("rank", _plain(contract), _inputs(inputs))
@@ -229,7 +238,9 @@ class ChildEngine:
 
     def _step(self, action: str, *values: Plain) -> Step:
         dropped, self._dropped = self._dropped, []
-        answer = self._child.ask(action, *values, drop=dropped)
+        return self._taken(self._child.ask(action, *values, drop=dropped))
+
+    def _taken(self, answer: dict[str, Any]) -> Step:
         handle = _Handle(answer.pop("handle"))
         weakref.finalize(handle, self._dropped.append, handle.number)
         return Step(**answer, handle=handle)

@@ -30,7 +30,8 @@ _OPEN = b"""
 local engine = ...
 local face = require("llm_policy.engine.boundary").open(engine)
 return face.start, face.succeed, face.fail, face.wake, face.abandon, face.rank, face.status,
-  face.admit, face.knows, face.explain, face.grounds, face.grounds_text, face.used, face.candidates()
+  face.admit, face.knows, face.explain, face.grounds, face.grounds_text, face.used, face.dump,
+  face.revive, face.candidates()
 """
 
 _PROFILE_TERM = b"""
@@ -61,6 +62,8 @@ return require("llm_policy.language.encoding").value(engine:dump_state())
 _RESTORE = b"local engine, state = ... return engine:restore_state(state)"
 
 _MAX_ADMITTED = 1024
+_LEAST = 4
+"""Values that a step crosses as; a refusal is fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class LuaEngine:
             functions[:7]
         )
         self._admit, self._knows, self._explain = functions[7:10]
-        self._grounds, self._grounds_text, self._used = functions[10:]
+        self._grounds, self._grounds_text, self._used, self._dump, self._revive = functions[10:]
         self._admitted: dict[bytes, bytes] = {}
         self._engine = engine
         self.candidates: Sequence[Mapping[str, Any]] = read_text(candidates)
@@ -146,6 +149,20 @@ class LuaEngine:
     def used(self, handle: object) -> Plain:
         """Give the part of the shortlist that a run used, also where its trace lists everyone."""
         return read_text(self._vm.call(self._used, handle))
+
+    def dump(self, handle: object) -> bytes:
+        """Give a handle as text."""
+        text: bytes = self._vm.call(self._dump, handle)
+        return text
+
+    def revive(self, text: bytes, now_ms: int, target: tuple[str, str] | None = None) -> Step | str:
+        """Give the call of a dumped run again, or why there is none."""
+        route = tuple(name.encode(errors="surrogateescape") for name in target or ())
+        answer = self._vm.call(self._revive, text, now_ms, *route)
+        if len(answer) < _LEAST:
+            refusal: dict[str, str] = read_text(answer[1])
+            return refusal["code"]
+        return self._step(answer)
 
     def rank(self, contract: Plain, inputs: Inputs) -> Plain:
         """Plan without any effect: `{ordered, error, rejected, refusal}`."""
@@ -211,7 +228,7 @@ class LuaEngine:
         return self._gathered.with_scalars(inputs.others, scalars)
 
     def _step(self, answer: Any) -> Step:  # noqa: ANN401 - lupa has no types
-        if len(answer) < 4:
+        if len(answer) < _LEAST:
             raise UsageError(f"the core refused an event: {read_text(answer[1])}")
         status, first, text, handle, *rest = answer
         if status == b"call":

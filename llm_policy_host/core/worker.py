@@ -88,6 +88,13 @@ class _Worker:
     def do_used(self, handle: int) -> Plain:
         return self._made.used(self._handles[handle])
 
+    def do_dump(self, handle: int) -> Plain:
+        return decode(self._made.dump(self._handles[handle]))
+
+    def do_revive(self, text: str, now_ms: int, target: Plain) -> Plain:
+        answer = self._made.revive(encode(text), now_ms, None if target is None else tuple(target))
+        return answer if isinstance(answer, str) else self._step(answer)
+
     def do_rank(self, contract: Plain, inputs: Plain) -> Plain:
         return self._made.rank(contract, Inputs(**inputs))
 

@@ -3,6 +3,7 @@
 
 local encoding = require("llm_policy.language.encoding")
 local explanation = require("llm_policy.engine.explanation")
+local json = require("llm_policy.base.json")
 local policies = require("llm_policy.engine.policies")
 local runs = require("llm_policy.engine.run")
 local snapshots = require("llm_policy.engine.snapshot")
@@ -175,6 +176,18 @@ local function open(engine)
   --- The part of the shortlist that a run used, also where its trace lists everyone.
   function face.used(handle)
     return encode(handle.used)
+  end
+
+  --- A run's handle as text, to be taken up again elsewhere.
+  function face.dump(handle)
+    return encode(handle)
+  end
+
+  --- The call of a dumped run again, that nobody has made yet; to another route of its shortlist where one
+  --- is named.
+  function face.revive(text, now_ms, provider_id, family)
+    local target = provider_id and { provider_id = provider_id, model_family = family }
+    return crossed(runs.recall(engine, json.decode(text), { now_ms = now_ms }, target))
   end
 
   return face

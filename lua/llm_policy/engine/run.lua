@@ -225,4 +225,24 @@ local function abandon(engine, handle, kind, inputs)
   return finish(run, false, kind)
 end
 
-return { start = start, resume = resume, abandon = abandon }
+--- Gives the call of a run again that nobody has made yet: it was put off, may be in another process.
+---@param target table|nil {provider_id, model_family} to call in its place, if the policy lists that route
+local function recall(engine, handle, inputs, target)
+  if type(handle) ~= "table" or handle.state ~= "calling" then
+    return refuse("the run does not take this event in this state")
+  end
+  local run = underway(engine, handle, inputs)
+  if not run then
+    return refuse("the run belongs to another catalog or policy")
+  end
+  if target and not walk.redirect(run, target.provider_id, target.model_family) then
+    close_plan(run)
+    return nil, { code = "not_eligible", path = "$", detail = "the policy does not list this route for the run" }
+  end
+  handle.attempt = handle.attempt - 1
+  local step = call(run)
+  close_plan(run)
+  return step
+end
+
+return { start = start, resume = resume, abandon = abandon, recall = recall }

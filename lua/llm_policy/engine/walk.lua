@@ -140,4 +140,33 @@ local function advance(run, family)
   end
 end
 
-return { advance = advance, call = call, close_plan = close_plan, finish = finish, note = note }
+--- Makes another one of the shortlist the run's candidate: the route that somebody chose. Nothing where no
+--- candidate of that route is in it, or its provider is disabled; the run is then as it was.
+local function redirect(run, provider_id, family)
+  local plan, handle, rank = open_plan(run), run.handle, 0
+  while true do
+    rank = rank + 1
+    local candidate, index, score = at_rank(plan, rank)
+    if not candidate then
+      return nil
+    end
+    if candidate.provider_id == provider_id and candidate.model_family == family then
+      if is_disabled(run, provider_id) then
+        return nil
+      end
+      handle.used[#handle.used + 1] = trace.ranked_entry(candidate, score)
+      run.candidate, handle.index, handle.retries = candidate, index, 0
+      handle.provider_id, handle.model_family = provider_id, family
+      return candidate
+    end
+  end
+end
+
+return {
+  advance = advance,
+  call = call,
+  close_plan = close_plan,
+  finish = finish,
+  note = note,
+  redirect = redirect,
+}
