@@ -33,22 +33,26 @@ from .providers.reel import Unrecorded
 from .providers.registry import ADAPTERS, Adapters, lacking
 from .providers.scripted import check_scripts
 from .run.driver import Driver, Surroundings
-from .run.flows import FlowRun
+from .run.flow_forms import expanded, lowered
+from .run.flows import NOT_BEGUN, FlowRun
 from .run.lanes import LaneBounds, Lanes
-from .values import Missing
+from .run.resumption import resumption
+from .values import Missing, Result
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
     from types import TracebackType
 
+    from .bookkeeping import Ledger
     from .config.load import Config
     from .core.engine import Mistake
-    from .bookkeeping import Ledger
+    from .core.language import IdentifiedFlow
     from .market.market import Market
-    from .ports import Books, Clock
+    from .ports import Books, Clock, FlowPage
     from .providers.reel import Reel
     from .run.driver import Live
-    from .values import Attempt, Contract, Plain, Ranking, Result, StreamChunk
+    from .run.flows import Done
+    from .values import Attempt, Contract, Plain, Ranking, StreamChunk
 
 # of a provider's lane whose config names only the other bound
 _MAX_IN_FLIGHT, _MAX_QUEUE = 64, 64
@@ -79,7 +83,8 @@ class Host:
         self._scripts = read_scripts(config.document, config.settings.scripts, config.directory)
         self.engine = _create_engine(config)
         _check_scripts(config, self._scripts)
-        self._check_flows()
+        self.flows = self._read_flows()
+        """The config's flows, by name."""
         environment = read_environment() if environment is None else environment
         self.secrets = LocalSecrets(config.directory, environment)
         self._auth = AuthResolver(
@@ -201,21 +206,66 @@ class Host:
         schema = {key: core[key] for key in ("fields", "params", "tier_order") if key in core}
         return {**schema, "customs": sorted(core.get("customs") or ())}
 
-    def _check_flows(self) -> None:
-        document = self.config.document
-        for name, flow in (self.config.settings.gateway.get("flows") or {}).items():
-            answer = self.language.identify_flow(flow, self.schema)
+    def _read_flows(self) -> Mapping[str, IdentifiedFlow]:
+        """Read the config's flows, or raise every mistake in them."""
+        document, flows = self.config.document, {}
+        for name, form in (self.config.settings.gateway.get("flows") or {}).items():
+            answer = expanded(form, lambda profile: self.engine.profile_term(profile, is_bare=True))
+            answer = answer if isinstance(answer, Refusal) else lowered(answer)
+            if not isinstance(answer, Refusal):
+                answer = self.language.identify_flow(answer, self.schema)
             if isinstance(answer, Refusal):
                 detail = f"{answer.code} at {answer.path}: {answer.detail}"
                 document.report(("host", "gateway", "flows", name), detail)
+            else:
+                flows[name] = answer
         if document.problems:
             raise ConfigError(document.problems)
+        return flows
 
     def _flow(self, rim: _Rim, contract: Contract, *, is_stream: bool = True) -> FlowRun:
-        bound_ms = self._around.deadline_ms if contract.deadline_ms is None else contract.deadline_ms
         flow = self.language.identify_flow(contract.flow_ir, self.schema)
-        page = rim.books.begin_flow(contract, is_stream=is_stream)
-        return FlowRun(flow, contract, rim.driver.run, self.clock, self.clock.now_ms() + bound_ms, page)
+        return self._flow_run(rim, flow, contract, rim.books.begin_flow(contract, is_stream=is_stream))
+
+    def _flow_run(
+        self,
+        rim: _Rim,
+        flow: IdentifiedFlow | Refusal,
+        contract: Contract,
+        page: FlowPage,
+        done: Done = NOT_BEGUN,
+    ) -> FlowRun:
+        bound_ms = self._around.deadline_ms if contract.deadline_ms is None else contract.deadline_ms
+        ends_at_ms, is_parallel = self.clock.now_ms() + bound_ms, isinstance(self.reel, Unrecorded)
+        return FlowRun(
+            flow, contract, rim.driver.run, self.clock, ends_at_ms, page, done=done, is_parallel=is_parallel
+        )
+
+    async def resume(self, run: str) -> Result:
+        """Go on with a flow whose process went away: what was answered is asked nobody again.
+
+        One that cannot go on ends with its error; a `UsageError` says why it is left as it is.
+        """
+        rim, ledger = self._rim(), self.bookkeeping.ledger
+        if ledger is None:
+            raise UsageError("without `host.ledger` there is nothing to go on from")
+        await ledger.log.refresh()
+        found = resumption(ledger.log, ledger.folds, self.bookkeeping.keep, run)
+        flow = self.language.identify_flow(found.contract.flow_ir, self.schema) if found.error is None else None
+        if flow is not None and (isinstance(flow, Refusal) or flow.identity != found.identity):
+            raise UsageError(f"the flow `{run}` is not what it was: the config's fields or parameters are others")
+        page = rim.books.begin_flow(found.contract, is_stream=False, run=run)
+        if flow is None:
+            ending = page.end(found.error)
+            if ending is not None:
+                await ending
+            return Result(ok=False, error=found.error, run_id=run)
+        rim.under_way += 1
+        try:
+            await self._attend(rim)
+            return await self._flow_run(rim, flow, found.contract, page, found.done).result()
+        finally:
+            rim.under_way -= 1
 
     def gathered(self) -> Mapping[str, Any]:
         """Give what this host knows now beside its config: who is disabled, offers, observations, credits."""
