@@ -18,7 +18,7 @@ from .clock import SystemClock
 from .config.environment import environment as read_environment
 from .config.load import config_from_data, load_config
 from .config.scripts import read_scripts
-from .config.secrets import LocalSecrets
+from .config.secrets import LocalSecrets, NoSecrets
 from .core.child import ChildEngine
 from .core.engine import LuaEngine, create_engine
 from .core.language import Language, Refusal
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from .config.load import Config
     from .core.engine import Mistake
     from .market.market import Market
-    from .ports import Clock
+    from .ports import Clock, SecretSource
     from .run.driver import Live
     from .values import Attempt, Contract, Plain, Ranking, Result, StreamChunk
 
@@ -58,10 +58,18 @@ class Host:
     """Policies at work: contracts go in, results come out.
 
     One engine and one health for all callers, on whatever event loop or thread they are; the
-    connections belong to each loop.
+    connections belong to each loop. With `knows_secrets=False` no secret is looked up: such a host is
+    for looking at its config.
     """
 
-    def __init__(self, config: Config, clock: Clock, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        environment: Mapping[str, str] | None = None,
+        *,
+        knows_secrets: bool = True,
+    ) -> None:
         self.config = config
         self.clock = clock
         self._scripts = read_scripts(config.document, config.settings.scripts, config.directory)
@@ -69,12 +77,11 @@ class Host:
         _check_scripts(config, self._scripts)
         self._check_flows()
         environment = read_environment() if environment is None else environment
-        self.secrets = LocalSecrets(config.directory, environment)
-        self._auth = AuthResolver(
-            config.auths,
-            self.secrets,
-            OAuthTools(clock, config.directory, HttpClient),
+        self.secrets: SecretSource = (
+            LocalSecrets(config.directory, environment) if knows_secrets else NoSecrets()
         )
+        oauth = OAuthTools(clock, config.directory, HttpClient) if knows_secrets else None
+        self._auth = AuthResolver(config.auths, self.secrets, oauth)
         self.disabled: Mapping[str, str] = _find_disabled(config, self._auth)
         self.market = make_market(config, self.secrets, clock, secrets.SystemRandom().random, environment)
         self.observed = Observed(clock)

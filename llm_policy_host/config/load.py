@@ -66,12 +66,17 @@ def config_from_data(data: Mapping[str, Any], directory: Path | None = None) -> 
 
 def read_document(path: Path) -> Document:
     """Read a YAML or Lua file as a document; mistakes are noted in it."""
-    name = str(path)
     try:
         with path.open("rb") as file:
             text = file.read(MAX_BYTES + 1)
     except OSError as error:
-        return _unreadable(name, (error.strerror or "cannot be read").lower())
+        return _unreadable(str(path), (error.strerror or "cannot be read").lower())
+    return document_of(text, path)
+
+
+def document_of(text: bytes, path: Path) -> Document:
+    """Read the text of a YAML or Lua file, wherever it comes from; mistakes are noted in it."""
+    name = str(path)
     if len(text) > MAX_BYTES:
         return _unreadable(name, f"larger than {MAX_BYTES} bytes")
     try:
