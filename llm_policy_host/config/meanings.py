@@ -19,7 +19,9 @@ CONFIG = {
 
 PROVIDER = {
     "discovery": "whether its routes stand under `models`, or come as offers (default `static`)",
-    "base_url": "where its API is; may be absent of `ollama`, `bedrock`, `openai_codex`, `scripted` and a marketplace",
+    "base_url": (
+        "where its API is; may be absent of `ollama`, `bedrock`, `openai_codex`, `scripted` and a marketplace"
+    ),
     "discovery_id": "whose offers are its own; wanted of a marketplace",
     "api_kind": "its dialect (default `openai_compatible`)",
     "auth": "where its secret comes from: `{kind: none}`, or [one of these](#secrets)",
