@@ -12,7 +12,7 @@ from .test_cli import CONFIG, llm_policy
 if TYPE_CHECKING:
     from pathlib import Path
 
-TERM = ["policy", ["is", "no_log"], ["neg", ["field", "price_in"]], ["argmax"], ["id"]]
+TERM: list[object] = ["policy", ["is", "no_log"], ["neg", ["field", "price_in"]], ["argmax"], ["id"]]
 TERM += [["always", {"action": "next_candidate"}]]
 
 LUA = """\
