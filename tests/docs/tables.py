@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import lupa.lua54
 
+from llm_policy_host.analysis.warnings import WARNINGS
 from llm_policy_host.cases import rows as case_rows
 from llm_policy_host.cli.main import parser
 from llm_policy_host.config import meanings
@@ -234,6 +235,11 @@ def _shown_by(row: Mapping[str, Any]) -> Sequence[str]:
 def gate_list() -> str:
     """Give what the platform gate refuses, in its own words."""
     return "\n".join(f"- {check[2]}" for check in _lua(_ROWS, "CHECKS").values())
+
+
+def warning_table() -> str:
+    """Give the warnings that need the catalog."""
+    return _table(("warning", "means"), ((f"`{kind}`", meaning) for kind, (_, meaning) in WARNINGS.items()))
 
 
 def option_table(*command: str) -> str:
