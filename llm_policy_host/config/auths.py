@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .settings import At
 
 _NONE: Mapping[str, Any] = {"kind": "none"}
-_SOURCES = ("env", "file", "keyring")
+SOURCES = ("env", "file", "keyring")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _NEEDED = ("token_url", "client_id")
 
@@ -75,7 +75,7 @@ _DEFAULTS: Mapping[str, Mapping[str, str]] = {
 """What the dialects that have one server of their own fill in: its client is the vendor's public one."""
 
 _STORE = "~/.llm-policy/tokens.json"
-_KINDS: Mapping[str, tuple[Setting, ...]] = {"none": (), "bearer": BEARER, "oauth": OAUTH}
+KINDS: Mapping[str, tuple[Setting, ...]] = {"none": (), "bearer": BEARER, "oauth": OAUTH}
 
 
 def read_auths(document: Document) -> dict[str, dict[str, Any]]:
@@ -109,11 +109,11 @@ def _read_auth(document: Document, at: At, provider: dict[str, Any]) -> dict[str
 
 def _read_record(document: Document, at: At, auth: dict[str, Any], api_kind: Any) -> dict[str, Any]:  # noqa: ANN401
     kind = auth.get("kind")
-    if not isinstance(kind, str) or kind not in _KINDS:
-        near = nearest(kind, _KINDS) if isinstance(kind, str) else None
-        document.report((*at, "kind"), f"must be one of {', '.join(_KINDS)}", near=near)
+    if not isinstance(kind, str) or kind not in KINDS:
+        near = nearest(kind, KINDS) if isinstance(kind, str) else None
+        document.report((*at, "kind"), f"must be one of {', '.join(KINDS)}", near=near)
         return dict(_NONE)
-    known = {setting.key: setting for setting in _KINDS[kind]}
+    known = {setting.key: setting for setting in KINDS[kind]}
     is_good = True
     for key, value in auth.items():
         if key != "kind":
@@ -146,7 +146,7 @@ def _is_whole(document: Document, at: At, auth: Mapping[str, Any]) -> bool:
 
 
 def _is_one(document: Document, at: At, auth: Mapping[str, Any]) -> bool:
-    if sum(source in auth for source in _SOURCES) == 1:
+    if sum(source in auth for source in SOURCES) == 1:
         return True
     document.report(at, "a bearer needs exactly one of `env`, `file` and `keyring`")
     return False

@@ -53,10 +53,17 @@ def read_config(document: Document, directory: Path) -> Config:
         document.data = {}
     settings = read_settings(document, available_runtimes())
     check_sources(document, settings.sources)
-    core = {key: value for key, value in document.data.items() if key not in HOST_KEYS}
+    core = {key: _present(value) for key, value in _present(document.data).items() if key not in HOST_KEYS}
     if isinstance(core.get("profiles"), dict):
         core["profiles"] = with_terms(document, core["profiles"], directory)
     return Config(document, directory, core, settings, read_auths(document))
+
+
+def _present(value: Any) -> Any:  # noqa: ANN401 - any plain value
+    """Leave out of a record what is null: it is absent, as it is to the core."""
+    if not isinstance(value, dict):
+        return value
+    return {key: item for key, item in value.items() if item is not None}
 
 
 def config_from_data(data: Mapping[str, Any], directory: Path | None = None) -> Config:

@@ -129,3 +129,18 @@ ACTION = {
     "backoff_ms": "the wait before each of them: a number, or a list whose last entry repeats",
     "open_breaker_ms": "opens the breaker at once, for exactly that long",
 }
+
+NOUNS = {
+    "config key": CONFIG,
+    "provider key": PROVIDER,
+    "model key": MODEL,
+    "served_by key": SERVED_BY,
+    "capability": CAPABILITIES,
+    "field key": FIELD,
+    "default": DEFAULTS,
+    "profile key": PROFILE,
+    "filter": FILTER,
+    "change": MUTATE,
+    "action key": ACTION,
+}
+"""The same by what the core calls such a key."""
