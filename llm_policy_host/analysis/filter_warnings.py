@@ -110,9 +110,9 @@ def unpriced(review: Review) -> Iterator[Odd]:
     clauses = conjuncts(review.filter)
     ceilings = [clause for clause in clauses if _is_ceiling(review, clause)]
     rest = joined([clause for clause in clauses if clause not in ceilings])
-    passing = review.survey.passing(rest) if ceilings else []
     for clause in ceilings:
-        lacking = [r for r in passing if not r.is_market and r.candidate.get(clause[1]) is None]
+        without = [r for r in review.survey.routes if not r.is_market and r.candidate.get(clause[1]) is None]
+        lacking = [r for r in review.survey.passing(rest) if r in without] if without else []
         if lacking:
             named = ", ".join(f"`{_text(route)}`" for route in lacking)
             why = f"no `{clause[1]}` counts as higher than any number"

@@ -28,9 +28,10 @@ def flat_score(review: Review) -> Iterator[Odd]:
     survey = review.survey
     if review.profile is None or survey.has_market or not _fields(review.term[2]):
         return
-    passing = {
-        (r.candidate["provider_id"], r.candidate["model_family"]) for r in survey.passing(review.whole)
-    }
+    well = {_key(entry) for entry in survey.rank(review.whole)}
+    if len(well) > 1 and next(_flat_within(review, review.term[2], well), None) is None:
+        return  # nobody else can make it the same again
+    passing = {_key(route.candidate) for route in survey.passing(review.whole)}
     if len(passing) > 1:
         yield from _flat_within(review, review.term[2], passing)
 
@@ -52,11 +53,7 @@ def _same(review: Review, scorer: Plain, passing: set[tuple[str, str]]) -> float
     is_settled = _fields(scorer) <= {*review.survey.settled, *_SETTLED}
     if not is_settled or not _is_sure(review, scorer, passing):
         return None
-    scores = {
-        entry["score"]
-        for entry in review.survey.rank(["top"], scorer)
-        if (entry["provider_id"], entry["model_family"]) in passing
-    }
+    scores = {entry["score"] for entry in review.survey.rank(["top"], scorer) if _key(entry) in passing}
     return scores.pop() if len(scores) == 1 else None
 
 
@@ -145,3 +142,7 @@ def _entries(review: Review) -> Iterator[tuple[Path, Mapping[str, Any]]]:
 
 def _text(candidate: Mapping[str, Any]) -> str:
     return f"{candidate['model_family']} @ {candidate['provider_id']}"
+
+
+def _key(candidate: Mapping[str, Any]) -> tuple[str, str]:
+    return candidate["provider_id"], candidate["model_family"]

@@ -8,6 +8,7 @@ undecided counts as possible, so nothing is said of it.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from llm_policy_host.values import Inputs
@@ -44,6 +45,7 @@ class Survey:
         self._vocabulary = language.vocabulary(own)
         self.settled = frozenset((*_PRICES, *(core.get("fields") or {})))
         self.routes = routes_of(core, self._engine.candidates, self.settled)
+        self._counts = Counter(_key(route.candidate) for route in self.routes)
         self.has_market = any(route.is_market for route in self.routes)
 
     def names(self) -> Mapping[str, tuple[str, frozenset[str] | None]]:
@@ -74,7 +76,14 @@ class Survey:
 
     def passing(self, pred: Plain) -> list[Route]:
         """List the routes that can pass."""
-        return [*filter(self._asker(pred), self.routes)]
+        ranked = Counter(map(_key, self.rank(pred)))
+        can = self._asker(pred)
+        return [route for route in self.routes if self._is_ranked(route, ranked) or can(route)]
+
+    def _is_ranked(self, route: Route, ranked: Mapping[tuple[str, str], int]) -> bool:
+        """Whether an engine lets a route pass as it is, and all others under its names."""
+        key = _key(route.candidate)
+        return not route.is_market and ranked[key] == self._counts[key]
 
     def implies(self, first: Plain, second: Plain) -> bool:
         """Whether whoever passes the first passes the second too, also who is not in the catalog."""
@@ -101,3 +110,7 @@ class Survey:
             return is_possible(Reader(self._vocabulary, values).read(pred), values) is not False
 
         return can
+
+
+def _key(candidate: Mapping[str, Any]) -> tuple[str, str]:
+    return candidate["provider_id"], candidate["model_family"]

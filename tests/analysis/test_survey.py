@@ -159,6 +159,13 @@ def test_who_can_and_who_must_pass_is_what_asking_everybody_in_every_state_gives
     assert {route.candidate["model_family"] for route in survey.passing(pred)} == names
 
 
+def test_two_routes_of_one_name_are_told_apart() -> None:
+    routes = [{"provider": "p1", "price_in": price, "provider_model_id": f"x{price}"} for price in (1, 2)]
+    core = {**config([]), "models": {"m1": {"served_by": routes}}}
+    (cheap,) = Survey(core, language()).passing(["cmp", "price_in", "le", 1])
+    assert cheap.candidate["price_in"] == 1
+
+
 @given(data=st.data())
 @settings(max_examples=100, deadline=None)
 def test_of_a_market_nothing_is_excluded_that_an_offer_can_bring(data: st.DataObject) -> None:

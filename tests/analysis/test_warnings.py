@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,11 @@ def test_a_place_is_a_line_and_a_column_of_the_file(tmp_path: Path) -> None:
 def test_an_inherited_clause_is_told_once_where_it_is_written(tmp_path: Path) -> None:
     text = "profiles: {x: {filter: {is: has_tee}}, y: {extends: x, selector: ordered}, z: {extends: x}}"
     assert [each.problem.path for each in found(tmp_path, text)] == ["$.profiles.x.filter.is"]
+
+
+def test_of_two_clauses_that_imply_one_another_one_changes_nothing(tmp_path: Path) -> None:
+    text = "profiles: {x: {filter: [{cmp: [latency_ms, lt, 2]}, {none_of: [{cmp: [latency_ms, ge, 2]}]}]}}"
+    assert [each.kind for each in found(tmp_path, text)] == ["idle_clause"]
 
 
 def test_a_policy_in_a_file_is_told_where_it_is_named(tmp_path: Path) -> None:
@@ -184,15 +190,41 @@ def test_the_told_wait_is_what_the_engine_waits(tmp_path: Path, word: str, backo
     assert f" {waited_ms} ms over" in odd.problem.detail or f" {waited_ms - 1} ms for" in odd.problem.detail
 
 
-def play(engine: LuaEngine, kind: FailureKind) -> int:
-    """Let every call fail at once; give how long was waited."""
-    now_ms = 0
+MIXED = [
+    {"rate_limit": (1, 100), "timeout": (3, 10)},
+    {"rate_limit": (2, [5, 70]), "timeout": (4, [30, 20, 1])},
+    {"rate_limit": (1.5, 40), "timeout": (0, 900)},
+]
+
+
+@pytest.mark.parametrize("mixed", MIXED)
+def test_the_worst_of_several_failures_is_found(tmp_path: Path, mixed: dict[FailureKind, Any]) -> None:
+    plan: Any = ["always", {"action": "next_candidate"}]
+    for kind, (attempts, backoff) in mixed.items():
+        action = {"action": "retry_same", "attempts": attempts, "backoff_ms": backoff}
+        plan = ["override", plan, kind, action]
+    profile = {"filter": "not_disabled", "selector": ["top_k", 1, ["argmax"]], "retry_policy": plan}
+    found(tmp_path, f"profiles: {{x: {json.dumps(profile)}}}")
+    engine = Host.from_config(tmp_path / "policy.yaml").engine
+    assert isinstance(engine, LuaEngine)
+    worst_ms = max(play(engine, *kinds) for kinds in product(mixed, repeat=5))
+    for deadline_ms in sorted({1, 10, 30, 40, 70, 100, worst_ms - 1, worst_ms}):
+        told = found(
+            tmp_path, f"profiles: {{x: {json.dumps(profile)}}}\nhost: {{deadline_ms: {deadline_ms}}}"
+        )
+        assert [each.kind for each in told] == ["long_wait"] * (deadline_ms < worst_ms), deadline_ms
+
+
+def play(engine: LuaEngine, *kinds: FailureKind) -> int:
+    """Let every call fail at once, in these ways, the last again and again; give how long was waited."""
+    now_ms, to_come = 0, [*kinds]
     step = engine.start({"profile": "x"}, Inputs(0, 0))
     while step.status != "done":
         if step.status == "wait":
             now_ms = int(step.until_ms)
             step = engine.wake(step.handle, now_ms)
         else:
+            kind = to_come.pop(0) if len(to_come) > 1 else to_come[0]
             step = engine.fail(step.handle, now_ms, Failure(kind))
     return now_ms
 
