@@ -58,7 +58,7 @@ function constructor.of_operation(name, op, absent)
   end
 end
 
---- The constructor that a row of the sugar is.
+--- The constructor that a row of the sugar is: {lower}.
 function constructor.of_row(name, row)
   return function(value)
     local low = lowering.new()
