@@ -36,7 +36,7 @@ from .run.lanes import LaneBounds, Lanes
 from .values import Missing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from .config.load import Config
@@ -336,8 +336,11 @@ def _create_engine(config: Config) -> LuaEngine | ChildEngine:
     document = config.document
     answer = _try_engine(config) if config.is_readable else ()
     if not isinstance(answer, LuaEngine | ChildEngine):
+        known = {path for problem in document.problems for path in _and_above(problem.path)}
         for mistake in answer:
-            _report(config, mistake)
+            if mistake.path not in known:
+                is_key = _OF_A_KEY.search(mistake.detail) is not None
+                document.report(mistake.at, mistake.detail, near=mistake.nearest, key=is_key)
     if document.problems:
         raise ConfigError(
             sorted(document.problems, key=lambda problem: (problem.file, problem.line, problem.column))
@@ -356,16 +359,10 @@ def _try_engine(config: Config) -> LuaEngine | ChildEngine | Sequence[Mistake]:
     return create_engine(Vm(config.settings.runtime), config.core)
 
 
-def _report(config: Config, mistake: Mistake) -> None:
-    """Note the core's mistake, unless the host knows one there or below already."""
-    is_known = any(
-        problem.path == mistake.path or problem.path.startswith((f"{mistake.path}.", f"{mistake.path}["))
-        for problem in config.document.problems
-        if mistake.path != "$"
-    )
-    if not is_known:
-        is_key = _OF_A_KEY.search(mistake.detail) is not None
-        config.document.report(mistake.at, mistake.detail, near=mistake.nearest, key=is_key)
+def _and_above(path: str) -> Iterator[str]:
+    """Give the path of a mistake that the host knows, and those above it, of which the core need not tell."""
+    yield path
+    yield from (path[:place] for place, character in enumerate(path) if place > 1 and character in ".[")
 
 
 def _check_scripts(config: Config, scripts: Mapping[str, Any]) -> None:
