@@ -39,7 +39,8 @@ class Cursor:
     """What is typed at, and the word there: `text[start:end]`.
 
     With `is_key` the path leads to the record whose key is wanted; `is_alone` says that nothing else
-    stands in the line before it, so that a value may yet become a record.
+    stands in the line before it, so that a value may yet become a record; with `is_key_ahead` a colon
+    follows the word.
     """
 
     path: tuple[Step, ...]
@@ -49,6 +50,7 @@ class Cursor:
     start: int
     end: int
     is_quoted: bool
+    is_key_ahead: bool
 
     @property
     def at(self) -> tuple[str | int, ...]:
@@ -66,6 +68,8 @@ def find_cursor(text: str, offset: int) -> Cursor | None:
     before = text[: start - 1] if is_quoted else text[:start]
     # a tab is no YAML, but it is JSON
     before = before.replace("\t", " ")
+    if sum(map(before.count, "[{")) - sum(map(before.count, "]}")) > MAX_DEPTH:
+        return None
     is_key_ahead = _COLON.match(text, end) is not None
     marks = (f"{_MARK}: ", _MARK) if is_key_ahead else (_MARK, f"{_MARK}: ")
     for mark in marks:
@@ -74,7 +78,7 @@ def find_cursor(text: str, offset: int) -> Cursor | None:
             path, keys, is_key, is_flow = place
             lead = before[before.rfind("\n") + 1 :]
             is_alone = not is_flow and _LEAD.match(lead) is not None
-            return Cursor(path, is_key, is_alone, keys, start, end, is_quoted)
+            return Cursor(path, is_key, is_alone, keys, start, end, is_quoted, is_key_ahead)
     return None
 
 
