@@ -18,6 +18,7 @@ from llm_policy_host.core.vm import Vm
 from llm_policy_host.errors import ConfigError, HostError, Problem
 from llm_policy_host.wiring import Host
 
+from .documents import is_ours, is_term
 from .hover import TERM
 from .neighbours import schema_of
 
@@ -49,17 +50,11 @@ class Checked:
     identities: Mapping[str, Identified] = field(default_factory=dict)
 
 
-def is_term(text: str, path: Path) -> bool:
-    """Whether a document is a term: JSON, or YAML that begins as a list."""
-    if path.suffix == ".json":
-        return True
-    first = next((line for line in text.splitlines() if line.strip() and line[0] != "#"), "")
-    return path.suffix != ".lua" and re.match(r"(---\s+)?(\[|- )", first) is not None
-
-
 def check(text: Text, path: Path, beside: Neighbour, warn: Warn) -> Checked:
     """Check the text that an editor has of a file; a term may name what the config beside it declares."""
     source = encode(text.text)
+    if not is_ours(text.text, path):
+        return Checked()
     if path.suffix == ".json":
         document = parse_yaml(text.text.replace("\t", " "), str(path))
         return _admitted(text, document, Language(Vm()).identify_json(source, schema_of(beside.data)))

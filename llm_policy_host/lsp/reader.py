@@ -10,9 +10,9 @@ from llm_policy_host.config.yaml_file import parse_yaml
 from llm_policy_host.core.vm import Vm
 from llm_policy_host.core.words import words_of
 
-from .checking import is_term
 from .choices import Choices
 from .completion import Completion
+from .documents import is_ours, is_term
 from .hover import hover
 from .neighbours import schema_of
 from .places import places_of
@@ -83,7 +83,7 @@ class Reader:
 
     def _at(self, asked: Asked) -> tuple[Cursor, list[Node], Choices, Mapping[str, Any]] | None:
         text = asked.text.text
-        if asked.path.suffix == ".lua" or len(text) > MAX_CHARACTERS:
+        if asked.path.suffix == ".lua" or len(text) > MAX_CHARACTERS or not is_ours(text, asked.path):
             return None
         offset = asked.text.offset(asked.position)
         cursor = find_cursor(text, offset)

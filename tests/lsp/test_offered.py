@@ -64,7 +64,7 @@ def _at(term: Any, path: tuple[int, ...]) -> Any:
 
 def _offered(reader: Reader, text: str, offset: int, schema: dict[str, Any]) -> dict[str, str]:
     beside, own = Neighbour(Path("policy.yaml"), json.dumps(schema)), Text(text)
-    asked = Asked("file:///t.json", Path("t.json"), own, own.position(offset), beside)
+    asked = Asked("file:///t.json", Path("policy.json"), own, own.position(offset), beside)
     found = reader.complete(asked, Checked())
     assert isinstance(found, CompletionList)
     return {

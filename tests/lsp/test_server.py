@@ -138,7 +138,7 @@ TERMS = [
     ("c.lua", "return {\n  providers = 1 +\n}", (3, 1), "$: unexpected symbol near"),
     ("c.lua", "return {providers = os.getenv('HOME')}", (1, 1), "$: attempt to index a nil value"),
     ("c.lua", "return {models = {}, providers = {}, provider = {}}", (1, 1), "$.provider: no config key"),
-    ("c.lua", "while true do end", (1, 1), "$: "),
+    ("policy.lua", "while true do end", (1, 1), "$: "),
 ]
 
 
@@ -163,6 +163,24 @@ async def test_a_lua_config_with_functions_is_checked_in_its_own_process(tmp_pat
     }"""
     async with editing(tmp_path) as editor:
         assert await editor.diagnostics(editor.open(tmp_path / "policy.lua", text)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("compose.yaml", "services: {web: {image: x}}\n"),
+        ("play.yml", "- hosts: all\n  tasks: []\n"),
+        ("policy.test.yaml", "config: policy.yaml\ncases: []\n"),
+        ("package.json", '{"name": "x"}'),
+        ("init.lua", "vim.opt.number = true"),
+        ("empty.yaml", ""),
+    ],
+)
+async def test_documents_of_others_are_left_alone(tmp_path: Path, name: str, text: str) -> None:
+    async with editing(tmp_path) as editor:
+        uri = editor.open(tmp_path / name, text)
+        assert await editor.diagnostics(uri) == []
+        assert await editor.complete(uri, 0, 0) == {}
 
 
 # Completion --------------------------------------------------------------------------------------
@@ -231,8 +249,8 @@ async def test_a_word_replaces_what_is_typed_of_it_in_the_words_of_the_document(
             ("b.json", '["and", ["is", |', "local", '["and", ["is", "local"'),
             ("c.json", '["and", |', "[cmp]", '["and", ["cmp", "price_in", "le", 1]'),
             ("d.yaml", "- not\n- - is\n  - lo|", "local", "- not\n- - is\n  - local"),
-            ("e.yaml", "{prov|: {}}", "providers", "{providers: {}}"),
-            ("f.yaml", "defaults:\n  time|", "timeout_ms", "defaults:\n  timeout_ms: "),
+            ("policy-e.yaml", "{prov|: {}}", "providers", "{providers: {}}"),
+            ("policy-f.yaml", "defaults:\n  time|", "timeout_ms", "defaults:\n  timeout_ms: "),
         ):
             text, line, character = at(marked)
             uri = editor.open(tmp_path / name, text)
@@ -398,7 +416,7 @@ HOSTILE = {
 async def test_hostile_documents_are_told_of_and_kill_nobody(tmp_path: Path) -> None:
     async with editing(tmp_path) as editor:
         for number, (name, text) in enumerate(HOSTILE.items()):
-            uri = editor.open(tmp_path / f"{number}.yaml", text)
+            uri = editor.open(tmp_path / f"policy-{number}.yaml", text)
             assert await editor.diagnostics(uri), name
             places = [(0, 0), (0, 5), (1, 3), (10**6, 10**6), (0, min(len(text), 20_000))]
             for line, character in places:
