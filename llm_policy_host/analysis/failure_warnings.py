@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
+from llm_policy_host.config.names import nearest
+
 from .review import Odd
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ _ENDS_ALWAYS: Final = "stream_interrupted"
 _BASE: Final = "unknown"
 _MOST_RETRIES = 1_000_000
 _OF_RETRIES: Final = ("attempts", "backoff_ms", "then_action")
+_KEYS: Final = frozenset({"action", "open_breaker_ms", *_OF_RETRIES})
 
 
 def long_wait(review: Review) -> Iterator[Odd]:
@@ -93,6 +96,9 @@ def idle_action(review: Review) -> Iterator[Odd]:
     if review.profile is None:
         return
     for kind, action in _actions(review.term[5]).items():
+        for key in sorted(action.keys() - _KEYS):
+            detail = f"`{key}` of `{kind}` changes nothing: no action has such a key"
+            yield Odd(_place(review, kind), detail, nearest(key, _KEYS))
         if kind == _ENDS_ALWAYS and action["action"] != "abort":
             detail = f"`{kind}` ends a run whatever the plan says: bytes have reached the caller"
             yield Odd(_place(review, kind), detail)

@@ -80,8 +80,8 @@ WARNINGS: Final[Mapping[str, tuple[Callable[[Review], Iterator[Odd]], str]]] = {
     "idle_action": (
         idle_action,
         (
-            "an entry of a failure plan that the engine does not look at: waits of what is no `retry_same`, "
-            "anything but `abort` for `stream_interrupted`"
+            "an entry of a failure plan that the engine does not look at: a key that no action has, waits of "
+            "what is no `retry_same`, anything but `abort` for `stream_interrupted`"
         ),
     ),
 }
