@@ -19,7 +19,7 @@ from .clock import SystemClock
 from .config.environment import environment as read_environment
 from .config.load import config_from_data, load_config
 from .config.scripts import read_scripts
-from .config.secrets import LocalSecrets
+from .config.secrets import LocalSecrets, NoSecrets
 from .core.child import ChildEngine
 from .core.engine import LuaEngine, create_engine
 from .core.language import Language, Refusal
@@ -40,7 +40,7 @@ from .run.resumption import resumption
 from .values import Missing, Result
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from .bookkeeping import Ledger
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from .core.engine import Mistake
     from .core.language import IdentifiedFlow
     from .market.market import Market
-    from .ports import Books, Clock, FlowPage
+    from .ports import Books, Clock, FlowPage, SecretSource
     from .providers.reel import Reel
     from .run.driver import Live
     from .run.flows import Done
@@ -66,7 +66,8 @@ class Host:
     """Policies at work: contracts go in, results come out.
 
     One engine and one health for all callers, on whatever event loop or thread they are; the
-    connections belong to each loop. A `reel` records its calls or answers them.
+    connections belong to each loop. A `reel` records its calls or answers them. With
+    `knows_secrets=False` no secret is looked up: such a host is for looking at its config.
     """
 
     def __init__(
@@ -76,6 +77,8 @@ class Host:
         environment: Mapping[str, str] | None = None,
         reel: Reel | None = None,
         ledger: Ledger | None = None,
+        *,
+        knows_secrets: bool = True,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -86,12 +89,11 @@ class Host:
         self.flows = self._read_flows()
         """The config's flows, by name."""
         environment = read_environment() if environment is None else environment
-        self.secrets = LocalSecrets(config.directory, environment)
-        self._auth = AuthResolver(
-            config.auths,
-            self.secrets,
-            OAuthTools(clock, config.directory, HttpClient),
+        self.secrets: SecretSource = (
+            LocalSecrets(config.directory, environment) if knows_secrets else NoSecrets()
         )
+        oauth = OAuthTools(clock, config.directory, HttpClient) if knows_secrets else None
+        self._auth = AuthResolver(config.auths, self.secrets, oauth)
         self._keys = self.reel.keys(self._auth)
         self.disabled: Mapping[str, str] = _find_disabled(config, self._auth) if self.reel.is_live else {}
         self.market = make_market(config, self.secrets, clock, secrets.SystemRandom().random, environment)
@@ -423,8 +425,11 @@ def _create_engine(config: Config) -> LuaEngine | ChildEngine:
     document = config.document
     answer = _try_engine(config) if config.is_readable else ()
     if not isinstance(answer, LuaEngine | ChildEngine):
+        known = {path for problem in document.problems for path in _and_above(problem.path)}
         for mistake in answer:
-            _report(config, mistake)
+            if mistake.path not in known:
+                is_key = _OF_A_KEY.search(mistake.detail) is not None
+                document.report(mistake.at, mistake.detail, near=mistake.nearest, key=is_key)
     if document.problems:
         raise ConfigError(
             sorted(document.problems, key=lambda problem: (problem.file, problem.line, problem.column))
@@ -443,16 +448,10 @@ def _try_engine(config: Config) -> LuaEngine | ChildEngine | Sequence[Mistake]:
     return create_engine(Vm(config.settings.runtime), config.core)
 
 
-def _report(config: Config, mistake: Mistake) -> None:
-    """Note the core's mistake, unless the host knows one there or below already."""
-    is_known = any(
-        problem.path == mistake.path or problem.path.startswith((f"{mistake.path}.", f"{mistake.path}["))
-        for problem in config.document.problems
-        if mistake.path != "$"
-    )
-    if not is_known:
-        is_key = _OF_A_KEY.search(mistake.detail) is not None
-        config.document.report(mistake.at, mistake.detail, near=mistake.nearest, key=is_key)
+def _and_above(path: str) -> Iterator[str]:
+    """Give the path of a mistake that the host knows, and those above it, of which the core need not tell."""
+    yield path
+    yield from (path[:place] for place, character in enumerate(path) if place > 1 and character in ".[")
 
 
 def _check_scripts(config: Config, scripts: Mapping[str, Any]) -> None:

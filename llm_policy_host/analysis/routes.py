@@ -17,17 +17,22 @@ _OF_A_PROVIDER = ("tier", "scope", *_FLAGS)
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A candidate of the catalog, or what the offers of a market may fill in."""
+    """A candidate of the catalog, or what the offers of a market may fill in.
+
+    `settled` names fields of which nobody will observe more than the catalog says.
+    """
 
     candidate: Mapping[str, Any]
     is_market: bool = False
+    settled: frozenset[str] = frozenset()
 
     def fixes(self, aspect: str) -> bool:
         """Whether the config says the value of an aspect; what is observed changes from call to call."""
         kind, _, name = aspect.partition(":")
         if kind == "field":
             is_priced = name in _PRICES and self.candidate.get(name) is not None
-            return name in _FLAGS or (not self.is_market and (is_priced or name == "context"))
+            is_known = is_priced or name == "context" or name in self.settled
+            return name in _FLAGS or (not self.is_market and is_known)
         if kind == "scope_matches":
             return self.candidate.get("scope") is None
         if kind in ("capability", "peer"):
@@ -43,15 +48,20 @@ class Route:
             return None if context is None else float(context)
         if kind == "field":
             value = self.candidate.get(name)
-            return float(value) if name in _PRICES and value is not None else value
+            return value if value is None or isinstance(value, bool) else float(value)
         if kind == "capability":
             return abilities.get(name) is True
         return True if kind == "scope_matches" else self.candidate.get(kind)
 
 
-def routes_of(core: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) -> tuple[Route, ...]:
+def routes_of(
+    core: Mapping[str, Any],
+    candidates: Sequence[Mapping[str, Any]],
+    settled: frozenset[str] = frozenset(),
+) -> tuple[Route, ...]:
     """List the routes of a config: its static candidates, and those that a market's offers bring."""
-    return (*(Route(candidate) for candidate in candidates), *_market_routes(core))
+    static = (Route(candidate, settled=settled) for candidate in candidates)
+    return (*static, *_market_routes(core))
 
 
 def _market_routes(core: Mapping[str, Any]) -> Iterator[Route]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
+from llm_policy_host.analysis.warnings import Oddity, oddities
 from llm_policy_host.config.sources import filled
 from llm_policy_host.core.language import Refusal
 from llm_policy_host.marketplace import placeless, unfed
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .output import Commands
+
+_PLACES: Final = {"provider": ("providers",), "key": ("host", "keys"), "source": ("host", "sources")}
 
 
 def add(commands: Commands) -> None:
@@ -33,10 +36,11 @@ def do(arguments: argparse.Namespace) -> int:
     """Check; mistakes are reported by the command line's entry."""
     host = Host.from_config(arguments.config)
     profiles = dict(_identities(host))
-    warnings = list(_warnings(host, with_secrets=not arguments.no_secrets))
+    warnings = list(warnings_of(host, with_secrets=not arguments.no_secrets))
     is_good = not (warnings and arguments.strict)
     if arguments.json:
-        print_json({"ok": is_good, **_counts(host), "identities": profiles, "warnings": warnings})
+        told = [{"what": each.kind, "name": each.name, **each.problem.as_data()} for each in warnings]
+        print_json({"ok": is_good, **_counts(host), "identities": profiles, "warnings": told})
         return OK if is_good else FAILED
     counts = ", ".join(f"{count} {name}" for name, count in _counts(host).items())
     print(f"{arguments.config}: {counts}")
@@ -45,7 +49,7 @@ def do(arguments: argparse.Namespace) -> int:
     ):
         print(line)
     for warning in warnings:
-        warn(f"warning: {warning['what']} `{warning['name']}`: {warning['detail']}")
+        warn(f"warning: {warning.problem}")
     return OK if is_good else FAILED
 
 
@@ -64,23 +68,25 @@ def _identities(host: Host) -> Iterator[tuple[str, str | None]]:
         yield name, None if answer is None or isinstance(answer, Refusal) else answer.identity
 
 
-def _warnings(host: Host, *, with_secrets: bool) -> Iterator[dict[str, Any]]:
+def warnings_of(host: Host, *, with_secrets: bool) -> Iterator[Oddity]:
+    """Give what is odd about a config that has no mistakes."""
     secretive = {
         name for name, auth in host.config.auths.items() if auth["kind"] != "none" and not with_secrets
     }
     for name, reason in host.disabled.items():
         if name not in secretive:
-            yield {"what": "provider", "name": name, "detail": f"disabled: {reason}"}
+            yield _oddity(host, "provider", name, f"disabled: {reason}")
     for name in unfed(host.config):
-        yield {"what": "provider", "name": name, "detail": "no source feeds its marketplace"}
+        yield _oddity(host, "provider", name, "no source feeds its marketplace")
     for name in placeless(host.config):
         detail = "its offers name no place to call: give it a `base_url`, or its source `endpoints`"
-        yield {"what": "provider", "name": name, "detail": detail}
+        yield _oddity(host, "provider", name, detail)
     if with_secrets:
         yield from _missing_secrets(host)
+    yield from oddities(host.config, host.engine, host.language)
 
 
-def _missing_secrets(host: Host) -> Iterator[dict[str, Any]]:
+def _missing_secrets(host: Host) -> Iterator[Oddity]:
     settings = host.config.settings
     asked = {("key", name): key for name, key in settings.keys.items() if "sha256" not in key}
     for name, source in settings.sources.items():
@@ -89,4 +95,8 @@ def _missing_secrets(host: Host) -> Iterator[dict[str, Any]]:
     for (what, name), auth in asked.items():
         found = host.secrets.find(auth)
         if isinstance(found, Missing):
-            yield {"what": what, "name": name, "detail": found.reason}
+            yield _oddity(host, what, name, found.reason)
+
+
+def _oddity(host: Host, what: str, name: str, detail: str) -> Oddity:
+    return Oddity(what, name, host.config.document.problem((*_PLACES[what], name), detail))

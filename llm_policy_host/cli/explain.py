@@ -12,7 +12,7 @@ from llm_policy_host.values import Inputs
 from llm_policy_host.wiring import Host
 
 from .output import OK, add_json, plain, print_json
-from .subjects import Named, identity, profile_names, read
+from .subjects import A_TERM, Named, identity, is_term, profile_names, read
 
 if TYPE_CHECKING:
     import argparse
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     parser = commands.add_parser("explain", help="tell a policy in plain words")
-    parser.add_argument("config", nargs="?", metavar="CONFIG", help="a config, YAML or Lua")
+    parser.add_argument("config", nargs="?", metavar="FILE", help=f"a config, YAML or Lua; or {A_TERM}")
     parser.add_argument("-p", "--profile", metavar="NAME", help="only this profile of the config")
     parser.add_argument(
         "--term",
         metavar="FILE",
-        help="a policy term as JSON, `-` reads one; of the config's names if there is one",
+        help="a policy term of the config's names",
     )
     add_json(parser)
     parser.set_defaults(do=do)
@@ -37,6 +37,8 @@ def add(commands: Commands) -> None:
 
 def do(arguments: argparse.Namespace) -> int:
     """Tell."""
+    if arguments.config is not None and arguments.term is None and is_term(arguments.config):
+        arguments.config, arguments.term = None, arguments.config
     host = None if arguments.config is None else Host.from_config(arguments.config)
     for told in _told(host, arguments):
         if arguments.json:

@@ -12,7 +12,7 @@ from llm_policy_host.wiring import Host
 from .commit import profile_name
 from .contracts import reason
 from .output import FAILED, OK, add_json, print_json, warn
-from .subjects import Named, is_term, profile_names, read, read_term
+from .subjects import A_TERM, Named, is_term, profile_names, read, read_text
 
 if TYPE_CHECKING:
     import argparse
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from .output import Commands
 
 
+_FORMS = {".json": "json", ".lua": "lua"}
+
+
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     parser = commands.add_parser("fmt", help="write a config or a term in canonical text")
-    parser.add_argument(
-        "file", metavar="FILE", help="a config, YAML or Lua; or a term as `.json`, `-` reads one"
-    )
+    parser.add_argument("file", metavar="FILE", help=f"a config, YAML or Lua; or {A_TERM}")
     parser.add_argument("--to", choices=FORMATS, metavar="FORMAT", help="yaml, lua or json (as the file is)")
     parser.add_argument(
         "-p", "--profile", metavar="NAME", help="only the term of this profile, in normal form"
@@ -68,9 +69,9 @@ def do(arguments: argparse.Namespace) -> int:
 
 
 def _form(arguments: argparse.Namespace) -> str:
-    if is_term(arguments.file) or arguments.profile is not None:
+    if arguments.profile is not None:
         return "json"
-    return "lua" if arguments.file.endswith(".lua") else "yaml"
+    return _FORMS.get(Path(arguments.file).suffix, "json" if arguments.file == "-" else "yaml")
 
 
 def _refuse_nonsense(arguments: argparse.Namespace, form: str) -> None:
@@ -140,4 +141,4 @@ def _write(arguments: argparse.Namespace, text: str, missing: list[str]) -> int:
 
 
 def _read(name: str) -> str:
-    return read_term(name).decode("utf-8-sig", errors="surrogateescape")
+    return read_text(name).decode("utf-8-sig", errors="surrogateescape")

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from llm_policy_host.analysis.subject import schema_of
 from llm_policy_host.core.language import Identified, Language, Refusal
 from llm_policy_host.core.vm import Vm
 from llm_policy_host.errors import UsageError
 from llm_policy_host.wiring import Host
 
 from .output import OK, REFUSED, add_json, plain, print_json, warn
+from .subjects import A_TERM, is_term, profile_names, read_term
 
 if TYPE_CHECKING:
     import argparse
 
     from .output import Commands
 
-_SCHEMA_KEYS = ("fields", "params", "tier_order")
-_TERM_SUFFIX = ".json"
-
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     parser = commands.add_parser("hash", help="print the identities of a config's profiles, or of a term")
-    what = "a config, YAML or Lua; or a term as JSON, `-` or nothing reads one from standard input"
+    what = f"a config, YAML or Lua; or {A_TERM}, as does nothing"
     parser.add_argument("file", nargs="?", default="-", metavar="FILE", help=what)
     parser.add_argument("-p", "--profile", metavar="NAME", help="only this profile of the config")
     parser.add_argument(
@@ -37,7 +34,7 @@ def add(commands: Commands) -> None:
 
 def do(arguments: argparse.Namespace) -> int:
     """Hash."""
-    if arguments.file == "-" or arguments.file.endswith(_TERM_SUFFIX):
+    if is_term(arguments.file):
         return _hash_term(arguments)
     host = Host.from_config(arguments.file)
     for name in _profile_names(host, arguments.profile):
@@ -45,17 +42,21 @@ def do(arguments: argparse.Namespace) -> int:
         if term is None:
             warn(f"{name} has no identity: it calls functions of this host")
             continue
-        _show({"profile": name}, Language(Vm()).identify(term, _schema(host)), as_json=arguments.json)
+        schema = schema_of(host.config.core)
+        _show({"profile": name}, Language(Vm()).identify(term, schema), as_json=arguments.json)
     return OK
 
 
 def _hash_term(arguments: argparse.Namespace) -> int:
-    schema = {} if arguments.config is None else _schema(Host.from_config(arguments.config))
-    return _show({}, Language(Vm()).identify_json(_read(arguments.file), schema), as_json=arguments.json)
+    schema = {} if arguments.config is None else schema_of(Host.from_config(arguments.config).config.core)
+    term, language = read_term(arguments.file), Language(Vm())
+    is_text = isinstance(term, bytes)
+    answer = language.identify_json(term, schema) if is_text else language.identify(term, schema)
+    return _show({}, answer, as_json=arguments.json)
 
 
 def _profile_names(host: Host, wanted: str | None) -> list[str]:
-    names = sorted(host.config.core.get("profiles") or {}, key=lambda name: name.encode(errors="replace"))
+    names = profile_names(host)
     if wanted is None:
         return names
     if wanted not in names:
@@ -77,17 +78,3 @@ def _show(about: dict[str, str], answer: Identified | Refusal, *, as_json: bool)
     print(f"  {answer.sort}, fingerprint {answer.fingerprint}")
     print(f"  {answer.encoding}")
     return OK
-
-
-def _schema(host: Host) -> dict[str, Any]:
-    core = host.config.core
-    return {key: core[key] for key in _SCHEMA_KEYS if key in core}
-
-
-def _read(name: str) -> bytes:
-    if name == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        raise UsageError(f"the term `{name}` cannot be read: {error.strerror}") from None

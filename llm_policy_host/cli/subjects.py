@@ -1,4 +1,4 @@
-"""Policies as the command line names them: a profile `CONFIG#NAME`, or a term in a JSON file."""
+"""Policies as the command line names them: a profile `CONFIG#NAME`, or a file that is a term."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_policy_host.analysis.subject import Subject, bare_engine, envelope_of, schema_of
+from llm_policy_host.config.load import document_of
 from llm_policy_host.core.engine import LuaEngine
 from llm_policy_host.core.language import Identified, Language, Refusal
 from llm_policy_host.core.vm import Vm
@@ -20,12 +21,11 @@ from .commit import profile_name
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from llm_policy_host.config.document import Document
     from llm_policy_host.values import Plain
 
-WHAT = (
-    "a profile `CONFIG#NAME`, a config with one or a default profile, or a term as `.json`; `-` reads a term"
-)
-_TERM_SUFFIX = ".json"
+A_TERM = "a term as `.json`, `.yaml` or `.lua`, `-` reads one as JSON"
+WHAT = f"a profile `CONFIG#NAME`, a config with one or a default profile, or {A_TERM}"
 _STANDARD_INPUT = "-"
 
 
@@ -70,8 +70,10 @@ def profile_names(host: Host) -> list[str]:
 
 
 def is_term(name: str) -> bool:
-    """Whether a name is that of a term's file."""
-    return name == _STANDARD_INPUT or name.endswith(_TERM_SUFFIX)
+    """Whether a name is that of a term's file: JSON, or what is a list where a config is a record."""
+    if name == _STANDARD_INPUT or name.endswith(".json"):
+        return True
+    return Path(name).is_file() and isinstance(_document(name).data, list)
 
 
 def find(text: str) -> Named:
@@ -94,14 +96,31 @@ def read(named: Named, schema: Mapping[str, Any] | None = None, *, has_envelope:
     return _subject(named.name, term, named.schema)
 
 
-def read_term(name: str) -> bytes:
-    """Read the text of a term's file."""
+def read_text(name: str) -> bytes:
+    """Read a term's file as it is."""
     if name == _STANDARD_INPUT:
         return sys.stdin.buffer.read()
     try:
         return Path(name).read_bytes()
     except OSError as error:
         raise UsageError(f"the term `{name}` cannot be read: {(error.strerror or '').lower()}") from None
+
+
+def read_term(name: str) -> Plain:
+    """Read a term: the bytes of JSON, which the core reads itself, or plain data."""
+    if name == _STANDARD_INPUT or name.endswith(".json"):
+        return read_text(name)
+    document = _document(name)
+    if document.child is not None:
+        raise UsageError(f"`{name}` has no term: it calls functions of its host")
+    return document.data
+
+
+def _document(name: str) -> Document:
+    document = document_of(read_text(name), Path(name))
+    if document.child is not None:
+        document.child.close()
+    return document
 
 
 def _without_envelope(named: Named) -> Plain:

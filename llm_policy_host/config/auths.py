@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from .kinds import NAME, PATH, Kind, list_of, word
 from .names import nearest
-from .settings import Setting
+from .setting import Setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,58 +16,51 @@ if TYPE_CHECKING:
     from .settings import At
 
 _NONE: Mapping[str, Any] = {"kind": "none"}
-_SOURCES = ("env", "file", "keyring")
+SOURCES = ("env", "file", "keyring")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _NEEDED = ("token_url", "client_id")
 
 
-def _is_name(value: Any) -> bool:  # noqa: ANN401 - any plain value
-    return isinstance(value, str) and bool(value)
-
-
-def _is_entry(value: Any) -> bool:  # noqa: ANN401
-    return isinstance(value, str) and all(value.rpartition("/")[::2])
-
-
-def _is_address(value: Any) -> bool:  # noqa: ANN401
+def _is_address(value: str) -> bool:
     """Whether tokens may be sent there: over TLS, or not beyond this machine."""
     try:
-        parts = urlsplit(value) if isinstance(value, str) else None
+        parts = urlsplit(value)
     except ValueError:
         return False
-    if parts is None or not parts.hostname:
+    if not parts.hostname:
         return False
     return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
 
 
-def _are_names(value: Any) -> bool:  # noqa: ANN401
-    return (
-        isinstance(value, list) and bool(value) and all(map(_is_name, value)) and len({*value}) == len(value)
-    )
-
+_ADDRESS = Kind("an https address", {"type": "string"}, _is_address)
 
 BEARER = (
-    Setting("env", "a name", _is_name, "the environment variable that holds the secret; read once"),
-    Setting("file", "a path", _is_name, "a file that holds it; read again when it changes"),
-    Setting("keyring", "`service/name`", _is_entry, "an entry of the system's keyring; read once"),
+    Setting("env", NAME, "the environment variable that holds the secret; read once"),
+    Setting("file", PATH, "a file that holds it; read again when it changes"),
+    Setting(
+        "keyring",
+        Kind("`service/name`", {"type": "string", "pattern": "^[\\s\\S]+/[^/]+$"}),
+        "an entry of the system's keyring; read once",
+    ),
 )
 """Of `kind: bearer`, exactly one of them."""
 
 OAUTH = (
-    Setting("token_url", "an https address", _is_address, "where tokens are refreshed"),
-    Setting("client_id", "a name", _is_name, "who this host is to that server"),
-    Setting("device_url", "an https address", _is_address, "where `providers login` asks for a code"),
+    Setting("token_url", _ADDRESS, "where tokens are refreshed"),
+    Setting("client_id", NAME, "who this host is to that server"),
+    Setting("device_url", _ADDRESS, "where `providers login` asks for a code"),
     Setting(
         "device_flow",
-        "`rfc8628` or `chatgpt`",
-        lambda value: value in ("rfc8628", "chatgpt"),
+        word("rfc8628", "chatgpt"),
         "how it asks (default `rfc8628`; of `openai_codex`, `chatgpt`)",
     ),
-    Setting("scope", "a text", lambda value: isinstance(value, str), "what it asks for"),
+    Setting("scope", Kind("a text", {"type": "string"}), "what it asks for"),
+    Setting("store", PATH, "the file of tokens, of mode 600 (default `~/.llm-policy/tokens.json`)"),
     Setting(
-        "store", "a path", _is_name, "the file of tokens, of mode 600 (default `~/.llm-policy/tokens.json`)"
+        "accounts",
+        list_of("a list of names", NAME.schema, minItems=1, uniqueItems=True),
+        "whose tokens may be used (default `[default]`)",
     ),
-    Setting("accounts", "a list of names", _are_names, "whose tokens may be used (default `[default]`)"),
 )
 """Of `kind: oauth`; `token_url` and `client_id` are needed where the dialect has none of its own."""
 
@@ -81,7 +75,7 @@ _DEFAULTS: Mapping[str, Mapping[str, str]] = {
 """What the dialects that have one server of their own fill in: its client is the vendor's public one."""
 
 _STORE = "~/.llm-policy/tokens.json"
-_KINDS: Mapping[str, tuple[Setting, ...]] = {"none": (), "bearer": BEARER, "oauth": OAUTH}
+KINDS: Mapping[str, tuple[Setting, ...]] = {"none": (), "bearer": BEARER, "oauth": OAUTH}
 
 
 def read_auths(document: Document) -> dict[str, dict[str, Any]]:
@@ -101,7 +95,7 @@ def _read_auth(document: Document, at: At, provider: dict[str, Any]) -> dict[str
     if auth is not None and name is not None:
         document.report((*at, "auth_env"), "both `auth` and `auth_env` are given", key=True)
     if name is not None:
-        if not _is_name(name):
+        if not NAME.is_good(name):
             document.report((*at, "auth_env"), "must be a name")
             return dict(_NONE)
         return {"kind": "bearer", "env": name}
@@ -115,11 +109,11 @@ def _read_auth(document: Document, at: At, provider: dict[str, Any]) -> dict[str
 
 def _read_record(document: Document, at: At, auth: dict[str, Any], api_kind: Any) -> dict[str, Any]:  # noqa: ANN401
     kind = auth.get("kind")
-    if not isinstance(kind, str) or kind not in _KINDS:
-        near = nearest(kind, _KINDS) if isinstance(kind, str) else None
-        document.report((*at, "kind"), f"must be one of {', '.join(_KINDS)}", near=near)
+    if not isinstance(kind, str) or kind not in KINDS:
+        near = nearest(kind, KINDS) if isinstance(kind, str) else None
+        document.report((*at, "kind"), f"must be one of {', '.join(KINDS)}", near=near)
         return dict(_NONE)
-    known = {setting.key: setting for setting in _KINDS[kind]}
+    known = {setting.key: setting for setting in KINDS[kind]}
     is_good = True
     for key, value in auth.items():
         if key != "kind":
@@ -138,8 +132,8 @@ def _read_key(document: Document, at: At, known: Mapping[str, Setting], value: A
     if setting is None:
         document.report(at, f"unknown key `{key}`", near=nearest(key, known), key=True)
         return False
-    if not setting.is_good(value):
-        document.report(at, f"must be {setting.accepts}")
+    if not setting.kind.is_good(value):
+        document.report(at, f"must be {setting.kind.accepts}")
         return False
     return True
 
@@ -152,7 +146,7 @@ def _is_whole(document: Document, at: At, auth: Mapping[str, Any]) -> bool:
 
 
 def _is_one(document: Document, at: At, auth: Mapping[str, Any]) -> bool:
-    if sum(source in auth for source in _SOURCES) == 1:
+    if sum(source in auth for source in SOURCES) == 1:
         return True
     document.report(at, "a bearer needs exactly one of `env`, `file` and `keyring`")
     return False

@@ -53,10 +53,17 @@ def read_config(document: Document, directory: Path) -> Config:
         document.data = {}
     settings = read_settings(document, available_runtimes())
     check_sources(document, settings.sources)
-    core = {key: value for key, value in document.data.items() if key not in HOST_KEYS}
+    core = {key: _present(value) for key, value in _present(document.data).items() if key not in HOST_KEYS}
     if isinstance(core.get("profiles"), dict):
         core["profiles"] = with_terms(document, core["profiles"], directory)
     return Config(document, directory, core, settings, read_auths(document))
+
+
+def _present(value: Any) -> Any:  # noqa: ANN401 - any plain value
+    """Leave out of a record what is null: it is absent, as it is to the core."""
+    if not isinstance(value, dict):
+        return value
+    return {key: item for key, item in value.items() if item is not None}
 
 
 def config_from_data(data: Mapping[str, Any], directory: Path | None = None) -> Config:
@@ -66,12 +73,17 @@ def config_from_data(data: Mapping[str, Any], directory: Path | None = None) -> 
 
 def read_document(path: Path) -> Document:
     """Read a YAML or Lua file as a document; mistakes are noted in it."""
-    name = str(path)
     try:
         with path.open("rb") as file:
             text = file.read(MAX_BYTES + 1)
     except OSError as error:
-        return _unreadable(name, (error.strerror or "cannot be read").lower())
+        return _unreadable(str(path), (error.strerror or "cannot be read").lower())
+    return document_of(text, path)
+
+
+def document_of(text: bytes, path: Path) -> Document:
+    """Read the text of a YAML or Lua file, wherever it comes from; mistakes are noted in it."""
+    name = str(path)
     if len(text) > MAX_BYTES:
         return _unreadable(name, f"larger than {MAX_BYTES} bytes")
     try:

@@ -29,6 +29,11 @@ def yaml_text(data: Plain, comments: Comments | None = None) -> str:
     return "\n".join([*lines, *writer.tail()]) + "\n"
 
 
+def line_text(value: Plain) -> str:
+    """Write a value on one line, in brackets where it has parts."""
+    return _Writer(Comments()).flow(value, ())
+
+
 class _Writer:
     def __init__(self, comments: Comments) -> None:
         self._comments = comments

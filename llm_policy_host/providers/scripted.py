@@ -129,6 +129,8 @@ def _turns(script: Any, model: str | None = None) -> Sequence[Turn]:  # noqa: AN
         if model is not None:
             return _turns(script.get(model))
         return [turn for part in script.values() for turn in _turns(part)]
+    if script and not isinstance(script, list):
+        raise HostError("a script is a list of turns, or a record of model to such a list")
     return script or [_DEFAULT]
 
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import lupa.lua54
 
+from llm_policy_host.analysis.warnings import WARNINGS
 from llm_policy_host.cases import rows as case_rows
 from llm_policy_host.cli.main import parser
+from llm_policy_host.config import meanings
 from llm_policy_host.config.settings import HOST_KEYS, SETTINGS
 from llm_policy_host.conform.cases import case_files, group_of
 from llm_policy_host.ledger.schema import ENDED, ROWS, TYPES
 from tests.runtimes import RUNTIMES
 from tests.runtimes.results import recorded
-
-from . import meanings
 
 if TYPE_CHECKING:
     import argparse
@@ -43,7 +43,7 @@ end
 return out
 """
 
-# A shape is a closure over its rows; what a row wants, it says of a value that nothing admits.
+# What a row wants, it says of a value that nothing admits.
 _ROWS = """
 local function upvalue(fn, name, seen)
   seen = seen or {}
@@ -61,7 +61,7 @@ local function upvalue(fn, name, seen)
 end
 local function wanted(shape)
   local report = require("llm_policy.language.report").new()
-  shape(report, { "x" }, print)
+  shape.check(report, { "x" }, print)
   return report.errors[1].detail
 end
 local function described(rows)
@@ -71,17 +71,17 @@ local function described(rows)
 end
 local parts = require("llm_policy.engine.config_schema").parts(require("llm_policy.language.vocabulary").new())
 local sugar = require("llm_policy.language.sugar")
-local models = upvalue(parts.models, "rows")
+local models = parts.models.entry.rows
 local made = {
   CONFIG = described(parts),
-  PROVIDER = described(upvalue(parts.providers, "rows")),
+  PROVIDER = described(parts.providers.entry.rows),
   MODEL = described(models),
-  SERVED_BY = described(upvalue(models.served_by, "rows")),
-  CAPABILITIES = described(upvalue(models.capabilities, "rows")),
-  FIELD = described(upvalue(parts.fields, "rows")),
-  DEFAULTS = described(upvalue(parts.defaults, "rows")),
-  PROFILE = upvalue(sugar.lower, "PARTS"),
-  SELECTORS = upvalue(upvalue(sugar.lower, "PARTS").selector, "SELECTORS"),
+  SERVED_BY = described(models.served_by.entry.rows),
+  CAPABILITIES = described(models.capabilities.rows),
+  FIELD = described(parts.fields.entry.rows),
+  DEFAULTS = described(parts.defaults.rows),
+  PROFILE = sugar.PARTS,
+  SELECTORS = sugar.SELECTORS,
   FILTER = require("llm_policy.language.sugar_filter").ROWS,
   MUTATE = require("llm_policy.language.sugar_mutate").ROWS,
   ACTION = require("llm_policy.language.sorts").ACTION_KEYS,
@@ -182,7 +182,9 @@ def _default(value: bool | float | None) -> str:  # noqa: FBT001 - a value of Lu
 def case_table(name: str) -> str:
     """Give the keys of one part of a file of cases."""
     rows: Sequence[Setting] = getattr(case_rows, name)
-    return _table(("key", "takes", "meaning"), ((f"`{row.key}`", row.accepts, row.about) for row in rows))
+    return _table(
+        ("key", "takes", "meaning"), ((f"`{row.key}`", row.kind.accepts, row.about) for row in rows)
+    )
 
 
 def setting_table() -> str:
@@ -194,13 +196,13 @@ def _setting_rows(under: str, settings: Iterable[Setting]) -> Iterator[tuple[str
     """Give a row for each setting and, below a record, for each of its parts."""
     for setting in settings:
         key = f"{under}.{setting.key}"
-        yield f"`{key}`", setting.accepts, setting.about
+        yield f"`{key}`", setting.kind.accepts, setting.about
         yield from _setting_rows(f"{key}.NAME" if setting.is_each else key, setting.parts)
 
 
 def auth_table(settings: Sequence[Setting]) -> str:
     """Give the keys of one kind of `auth`."""
-    rows = ((f"`{setting.key}`", setting.accepts, setting.about) for setting in settings)
+    rows = ((f"`{setting.key}`", setting.kind.accepts, setting.about) for setting in settings)
     return _table(("key", "takes", "meaning"), rows)
 
 
@@ -266,6 +268,11 @@ def event_field_table() -> str:
         for key, each in fields.items()
     ]
     return _table(("event", "field", "holds"), rows)
+
+
+def warning_table() -> str:
+    """Give the warnings that need the catalog."""
+    return _table(("warning", "means"), ((f"`{kind}`", meaning) for kind, (_, meaning) in WARNINGS.items()))
 
 
 def option_table(*command: str) -> str:

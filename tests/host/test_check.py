@@ -73,8 +73,13 @@ def test_check_says_exactly_what_serving_would(tmp_path: Path) -> None:
 
 def test_what_is_odd_is_a_warning_and_a_failure_where_it_is_wanted(config: Path) -> None:
     done = llm_policy("check", config)
-    told = re.findall(r"^warning: (\w+) `(\w+)`", done.stderr, re.MULTILINE)
-    expected = [("provider", "b"), ("provider", "c"), ("key", "team"), ("source", "feed")]
+    told = re.findall(rf"^warning: {re.escape(str(config))}:([\d:]+): (\S+): ", done.stderr, re.MULTILINE)
+    expected = [
+        ("3:6", "$.providers.b"),
+        ("4:6", "$.providers.c"),
+        ("10:16", "$.host.keys.team"),
+        ("11:19", "$.host.sources.feed"),
+    ]
     assert (done.returncode, sorted(told)) == (0, sorted(expected))
     assert llm_policy("check", config, "--strict").returncode == 1
 

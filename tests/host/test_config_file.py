@@ -13,6 +13,7 @@ from llm_policy_host.config.secrets import LocalSecrets
 from llm_policy_host.config.settings import read_settings
 from llm_policy_host.config.yaml_file import MAX_NODES, parse_yaml
 from llm_policy_host.values import Missing, Secret
+from llm_policy_host.wiring import Host
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -161,3 +162,12 @@ def test_a_secret_is_never_printed() -> None:
     assert "hunter2" not in f"{secret} {secret!r} {secret:>20} {[secret]} {vars(Secret)}"
     with pytest.raises(TypeError):
         __import__("pickle").dumps(secret)
+
+
+def test_an_entry_that_is_null_is_absent(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(
+        "providers: {a: {api_kind: scripted}, b: null}\nmodels: {m: null}\npolicy_envelope: null\n"
+    )
+    assert load_config(path).core == {"providers": {"a": {"api_kind": "scripted"}}, "models": {}}
+    assert [*Host.from_config(path, environment={}).config.auths] == ["a"]

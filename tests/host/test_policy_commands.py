@@ -109,6 +109,14 @@ def test_every_key_of_an_action_is_in_its_words(
 
 
 @pytest.mark.usefixtures("config")
+def test_a_chain_is_told_in_either_spelling(capsys: pytest.CaptureFixture[str]) -> None:
+    for provider, model in (("provider", "model"), ("provider_id", "model_family")):
+        Path("chain.json").write_text(json.dumps(["chain", [{provider: "a", model: "m"}]]))
+        assert main(["hash", "chain.json", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["words"] == "exactly, in this order: a/m"
+
+
+@pytest.mark.usefixtures("config")
 def test_explain_tells_what_calls_functions_and_gives_it_no_identity(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -375,7 +375,7 @@ async def test_a_script_may_stand_in_a_file(tmp_path: Path) -> None:
     assert result.response.text == "from a file"
 
 
-@pytest.mark.parametrize("script", ["absent.yaml", [{"answr": "x"}], [{"failure": "tired"}], [3]])
+@pytest.mark.parametrize("script", ["absent.yaml", [{"answr": "x"}], [{"failure": "tired"}], [3], {"m": 3}])
 def test_a_script_that_nobody_can_play_is_a_mistake_of_the_config(script: Any) -> None:
     with pytest.raises(ConfigError):
         _host({"a": script})

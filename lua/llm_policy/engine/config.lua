@@ -69,13 +69,17 @@ local function check_parts(report, config, vocabulary)
     retry_policies = record_at(config, "retry_policies"),
     profiles = record_at(config, "profiles"),
   }
-  rows.profiles = shapes.map(function(_, at, profile)
-    sugar.check(profile, at, options)
-  end)
-  rows.policy_envelope = function(_, at, value)
-    envelope = sugar.check_filter(value, at, { report = report, vocabulary = vocabulary })
-  end
-  shapes.record("config key", rows)(report, {}, config)
+  rows.profiles = shapes.map({
+    check = function(_, at, profile)
+      sugar.check(profile, at, options)
+    end,
+  })
+  rows.policy_envelope = {
+    check = function(_, at, value)
+      envelope = sugar.check_filter(value, at, { report = report, vocabulary = vocabulary })
+    end,
+  }
+  shapes.record("config key", rows).check(report, {}, config)
   return envelope
 end
 

@@ -78,12 +78,12 @@ local SERVED_BY = {
 local function action_rows()
   local rows, keys = {}, tables.keys(names.ACTION_KEYS)
   for i = 1, #keys do
-    local key, is_good = keys[i], names.ACTION_KEYS[keys[i]]
-    rows[key] = function(report, at, value)
-      if not is_good(value) then
+    local key, row = keys[i], names.ACTION_KEYS[keys[i]]
+    rows[key] = shapes.checked(row, function(report, at, value)
+      if not row.holds(value) then
         add(report, at, "no admissible value of `" .. key .. "`")
       end
-    end
+    end)
   end
   rows.action = word("action", names.ACTIONS)
   rows.then_action = rows.action
@@ -102,9 +102,9 @@ end
 
 local FIELD_KEYS = { sort = word("sort", { "Num", "Bool" }), default = shapes.scalar }
 local FIELD_SHAPES = { Num = shapes.number, Bool = flag }
-local FIELD = record("field key", FIELD_KEYS, { "sort" })
+local DECLARATION = record("field key", FIELD_KEYS, { "sort" })
 
-local function field(report, at, value)
+local FIELD = shapes.checked(DECLARATION, function(report, at, value)
   local key = at[#at]
   if vocabularies.CORE_FIELDS[key] then
     return add(report, at, "a field of the core cannot be declared again")
@@ -112,27 +112,27 @@ local function field(report, at, value)
   if PROVIDER[key] or SERVED_BY[key] then
     return add(report, at, "a candidate's own key cannot be a field")
   end
-  FIELD(report, at, value)
+  DECLARATION.check(report, at, value)
   local default = vocabularies.at(value, "default")
   local shape = FIELD_SHAPES[vocabularies.at(value, "sort")]
   if shape and default ~= nil then
-    shape(report, below(at, "default"), default)
+    shape.check(report, below(at, "default"), default)
   end
-end
+end)
 
 local NEVER = tables.set(vocabularies.NEVER_PARAMS)
 
-local function param(report, at, value)
-  name(report, at, value)
+local PARAM = shapes.checked(name, function(report, at, value)
+  name.check(report, at, value)
   if NEVER[value] then
     add(report, at, "`" .. value .. "` says where a call goes or what it says: it is never a parameter")
   end
-end
+end, { kind = "param" })
 
-local each_name = shapes.list(name)
+local TIERS = shapes.list(name)
 
-local function tier_order(report, at, value)
-  each_name(report, at, value)
+local TIER_ORDER = shapes.checked(TIERS, function(report, at, value)
+  TIERS.check(report, at, value)
   local seen = {}
   for i = 1, vocabularies.at(value, 1) ~= nil and tables.dense(value) or 0 do
     local tier = rawget(value, i)
@@ -141,7 +141,7 @@ local function tier_order(report, at, value)
     end
     seen[tier] = true
   end
-end
+end, { is_unique = true })
 
 --- Keys that must be there for a provider to be found.
 local function address(report, at, value)
@@ -168,19 +168,20 @@ end
 
 local function provider_shape(vocabulary)
   local shape = record("provider key", with_fields(PROVIDER, vocabulary))
-  return function(report, at, value)
-    shape(report, at, value)
+  return shapes.checked(shape, function(report, at, value)
+    shape.check(report, at, value)
     if find(at[#at], "|", 1, true) then
       add(report, at, "a provider's name has no `|`, which parts it from a model in a route's key")
     end
     if type(value) == "table" then
       address(report, at, value)
     end
-  end
+  end, { has_fields = true })
 end
 
 local function model_shape(vocabulary)
   local route = record("served_by key", with_fields(SERVED_BY, vocabulary), { "provider" })
+  route.has_fields = true
   local rows = { served_by = shapes.list(route), capabilities = CAPABILITIES, notes = text }
   return record("model key", rows, { "served_by" })
 end
@@ -195,9 +196,9 @@ end
 
 --- The parts of a config that say what the others may name: key -> shape.
 local VOCABULARY = {
-  fields = shapes.map(field),
-  params = shapes.list(param),
-  tier_order = tier_order,
+  fields = shapes.map(FIELD),
+  params = shapes.list(PARAM),
+  tier_order = TIER_ORDER,
   customs = shapes.map(shapes.fn),
 }
 
@@ -212,4 +213,4 @@ local function parts(vocabulary)
   return rows
 end
 
-return { parts = parts, DEFAULTS = DEFAULTS }
+return { parts = parts, ACTION = ACTION, ADDRESSED = ADDRESSED, DEFAULTS = DEFAULTS }

@@ -127,13 +127,9 @@ end
 ---@return string|nil error
 ---@return table rejected list of {provider, model, reason}
 function Engine:rank(contract, inputs)
-  local ok, refusal = contracts.check(contract, self.params)
-  local policy, err
-  if ok then
-    policy, err, refusal = policies.of_contract(self, contract)
-  end
+  local policy, err, refusal = policies.of_contract(self, contract)
   if not policy then
-    return nil, err or "policy_refused", {}, refusal
+    return nil, err, {}, refusal
   end
   local snapshot = snapshots.freeze(self, contract, inputs or {})
   local carriers = policies.narrowed(self, policy, contract)

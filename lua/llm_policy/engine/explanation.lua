@@ -1,7 +1,6 @@
 -- Why a plan is as it is: what each part of the scorer gave whom, and by which clause of the filter
 -- each other candidate was refused. Plans without any effect.
 
-local contracts = require("llm_policy.engine.contract")
 local decide = require("llm_policy.semantics.decide")
 local explain = require("llm_policy.semantics.explain")
 local plans = require("llm_policy.semantics.policy")
@@ -75,13 +74,9 @@ end
 ---@return table {ordered = ranked entries with contributions {term, score}, rejected = {provider, model, reason,
 ---clause}, policy = {id, fingerprint, words, term}}, or {error, refusal}
 local function explained(engine, contract, inputs)
-  local ok, refusal = contracts.check(contract, engine.params)
-  local policy, err
-  if ok then
-    policy, err, refusal = policies.of_contract(engine, contract)
-  end
+  local policy, err, refusal = policies.of_contract(engine, contract)
   if not policy then
-    return { error = err or "policy_refused", refusal = refusal }
+    return { error = err, refusal = refusal }
   end
   local vocabulary, view = engine.config.vocabulary, snapshots.view(engine, snapshots.freeze(engine, contract, inputs))
   local carriers = policies.narrowed(engine, policy, contract)

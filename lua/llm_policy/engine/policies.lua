@@ -3,6 +3,7 @@
 -- A cached policy costs a table lookup. Callers choose terms, so the cache is bounded: two
 -- generations, the older one dropped when the younger is full.
 
+local contracts = require("llm_policy.engine.contract")
 local encoding = require("llm_policy.language.encoding")
 local normal_form = require("llm_policy.language.normal_form")
 local observation = require("llm_policy.verbs.observation")
@@ -114,11 +115,15 @@ local function of_profile(engine, name, chain)
   return policy
 end
 
---- The policy that a contract asks for.
+--- The policy that a contract asks for, once the contract is checked.
 ---@return table|nil policy
 ---@return string|nil error "unknown_profile" or "policy_refused"
 ---@return table|nil refusal
 local function of_contract(engine, contract)
+  local is_good, mistake = contracts.check(contract, engine.params)
+  if not is_good then
+    return nil, "policy_refused", mistake
+  end
   local term = contract.policy_ir
   if term == nil then
     return of_profile(engine, contract.profile or default_profile(engine.config), contract.chain)

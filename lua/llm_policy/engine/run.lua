@@ -3,7 +3,6 @@
 -- A run is its handle, plain data that changes with every event. What may happen in which state is
 -- the table TRANSITIONS; what an action word does is the table ACTIONS.
 
-local contracts = require("llm_policy.engine.contract")
 local health = require("llm_policy.engine.health")
 local numbers = require("llm_policy.base.numbers")
 local policies = require("llm_policy.engine.policies")
@@ -144,13 +143,9 @@ end
 --- Plans a contract; the first step.
 local function start(engine, contract, inputs)
   local now_ms = inputs.now_ms or 0
-  local ok, refusal = contracts.check(contract, engine.params)
-  if not ok then
-    return refused(engine, now_ms, "policy_refused", refusal)
-  end
-  local policy, err, policy_refusal = policies.of_contract(engine, contract)
+  local policy, err, refusal = policies.of_contract(engine, contract)
   if not policy then
-    return refused(engine, now_ms, err, policy_refusal)
+    return refused(engine, now_ms, err, refusal)
   end
   local handle = {
     v = 1,

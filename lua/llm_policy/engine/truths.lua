@@ -1,7 +1,6 @@
 -- Which predicates of a policy hold for how many: each Pred node as a filter of its own, over the
 -- candidates that it is there for. What tests of policies count as seen. Plans without any effect.
 
-local contracts = require("llm_policy.engine.contract")
 local decide = require("llm_policy.semantics.decide")
 local explain = require("llm_policy.semantics.explain")
 local numbers = require("llm_policy.base.numbers")
@@ -44,13 +43,9 @@ end
 ---@param inputs table spec 2.3
 ---@return table {nodes = list of {path, op, words, yes, no}, policy_id}, or {error, refusal}
 local function counted(engine, contract, inputs)
-  local ok, refusal = contracts.check(contract, engine.params)
-  local policy, err
-  if ok then
-    policy, err, refusal = policies.of_contract(engine, contract)
-  end
+  local policy, err, refusal = policies.of_contract(engine, contract)
   if not policy then
-    return { error = err or "policy_refused", refusal = refusal }
+    return { error = err, refusal = refusal }
   end
   local vocabulary, view = engine.config.vocabulary, snapshots.view(engine, snapshots.freeze(engine, contract, inputs))
   local all, left, nodes, out = {}, {}, {}, {}

@@ -58,11 +58,11 @@ function constructor.of_operation(name, op, absent)
   end
 end
 
---- The constructor that a row of the sugar is: (low, at, value) -> term.
+--- The constructor that a row of the sugar is: {lower}.
 function constructor.of_row(name, row)
   return function(value)
     local low = lowering.new()
-    local term = row(low, {}, value)
+    local term = row.lower(low, {}, value)
     local errors = reports.errors(low.report)
     if errors then
       constructor.raise(name .. sub(errors[1].path, 2), errors[1].detail)

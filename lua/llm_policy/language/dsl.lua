@@ -94,7 +94,9 @@ local function balanced(low, at, value)
   return lowering.joined("add", lowering.each_key(low, at, value, "Scorer", weighted), "zero")
 end
 
-local S = constructor.space("S", SCORERS, { add = add, sum = add, balanced = balanced }, { "add", "sum", "balanced" })
+local SUMS = { add = { lower = add }, sum = { lower = add }, balanced = { lower = balanced } }
+
+local S = constructor.space("S", SCORERS, SUMS, { "add", "sum", "balanced" })
 
 -- Selectors: in what order.
 local R = constructor.space("R", {

@@ -149,14 +149,16 @@ function lowering.each_key(low, at, record, sort, lower)
   return out
 end
 
---- A lowering by the row of a table that the key names.
+--- A lowering by the row of a table that the key names: {lower, takes}, how it is lowered, and what kind
+--- of value it takes as data: {kind, entry? of a list, value? of a map of parameters, rows? of a record,
+--- either? of alternatives, words?}; a kind is a shape's, a sort, or `Filter` or `Change`, the sugar itself.
 function lowering.by_row(rows, sort, noun)
   return function(low, at, value, key)
     local row = rows[key]
     if not row then
       return lowering.fail_unknown(low, at, sort, noun, key, tables.keys(rows))
     end
-    return row(low, at, value)
+    return row.lower(low, at, value)
   end
 end
 

@@ -74,13 +74,13 @@ local function is_action_word(value)
   return type(value) == "string" and IS_ACTION[value] == true
 end
 
--- Any other key of an action must map to a finite number.
+-- The keys of an action: what kind of value each takes. Any other key must map to a finite number.
 local ACTION_KEYS = {
-  action = is_action_word,
-  then_action = is_action_word,
-  attempts = is_not_negative,
-  open_breaker_ms = is_not_negative,
-  backoff_ms = is_backoff,
+  action = { kind = "word", words = ACTIONS, holds = is_action_word },
+  then_action = { kind = "word", words = ACTIONS, holds = is_action_word },
+  attempts = { kind = "amount", holds = is_not_negative },
+  open_breaker_ms = { kind = "amount", holds = is_not_negative },
+  backoff_ms = { kind = "waits", holds = is_backoff },
 }
 
 local function check_action(value)
@@ -97,7 +97,8 @@ local function check_action(value)
     return "bad_action", "`action` is none of the action words" .. near
   end
   for i = 1, #keys do
-    local is_good = ACTION_KEYS[keys[i]] or is_finite
+    local row = ACTION_KEYS[keys[i]]
+    local is_good = row and row.holds or is_finite
     if not is_name(keys[i]) or not is_good(rawget(value, keys[i])) then
       return "bad_action", "`" .. keys[i] .. "` has no admissible value"
     end

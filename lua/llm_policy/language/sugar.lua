@@ -63,14 +63,22 @@ local function selector(low, at, value, profile)
 end
 
 -- Each option as the term in which it would stand.
-local check_option = lowering.by_row({
-  temp = function(low, at, value)
-    return lowering.made(low, at, { "sample", value }, "Selector")
-  end,
-  k = function(low, at, value)
-    return lowering.made(low, at, { "top_k", value, { "argmax" } }, "Selector")
-  end,
-}, "Selector", "option")
+local OPTIONS = {
+  temp = {
+    takes = { kind = "Num" },
+    lower = function(low, at, value)
+      return lowering.made(low, at, { "sample", value }, "Selector")
+    end,
+  },
+  k = {
+    takes = { kind = "Count" },
+    lower = function(low, at, value)
+      return lowering.made(low, at, { "top_k", value, { "argmax" } }, "Selector")
+    end,
+  },
+}
+
+local check_option = lowering.by_row(OPTIONS, "Selector", "option")
 
 --- The failure plan of a table failure kind -> action: its `unknown` entry, then an override per kind.
 local function plan(actions)
@@ -94,29 +102,40 @@ local function retry_policy(low, at, value)
   return plan(actions)
 end
 
--- The keys of a profile: function (low, at, value, profile) -> what it lowers to.
+local function selector_opts(low, at, value)
+  lowering.each_key(low, at, value, "Selector", check_option)
+end
+
+local function chain(low, at, value)
+  return lowering.made(low, at, { "chain", value }, "Selector")
+end
+
+local function policy_ir(low, at, value)
+  return lowering.written(low, at, value, "Policy")
+end
+
+local function parent(low, at, value)
+  if type(at_key(low.profiles, value)) ~= "table" then
+    lowering.fail_unknown(low, at, "Policy", "profile", value, tables.keys(low.profiles))
+  elseif extends.leads_back(low.profiles, at[#at - 1]) then
+    lowering.fail(low, at, "Policy", "the profile inherits from itself")
+  end
+end
+
+local NAME = { kind = "name" }
+local SELECTOR = { { kind = "word", words = tables.keys(SELECTORS) }, { kind = "Selector" } }
+
+-- The keys of a profile: what each takes, and (low, at, value, profile) -> what it lowers to.
 local PARTS = {
-  filter = filters.lower,
-  scorer = scorer,
-  selector = selector,
-  selector_opts = function(low, at, value)
-    lowering.each_key(low, at, value, "Selector", check_option)
-  end,
-  chain = function(low, at, value)
-    return lowering.made(low, at, { "chain", value }, "Selector")
-  end,
-  mutate = mutates.lower,
-  retry_policy = retry_policy,
-  policy_ir = function(low, at, value)
-    return lowering.written(low, at, value, "Policy")
-  end,
-  extends = function(low, at, value)
-    if type(at_key(low.profiles, value)) ~= "table" then
-      lowering.fail_unknown(low, at, "Policy", "profile", value, tables.keys(low.profiles))
-    elseif extends.leads_back(low.profiles, at[#at - 1]) then
-      lowering.fail(low, at, "Policy", "the profile inherits from itself")
-    end
-  end,
+  filter = { takes = { kind = "Filter" }, lower = filters.lower },
+  scorer = { takes = { kind = "Scorer" }, lower = scorer },
+  selector = { takes = { kind = "either", either = SELECTOR }, lower = selector },
+  selector_opts = { takes = { kind = "record", noun = "option", rows = OPTIONS }, lower = selector_opts },
+  chain = { takes = { kind = "Chain" }, lower = chain },
+  mutate = { takes = { kind = "Change" }, lower = mutates.lower },
+  retry_policy = { takes = { kind = "either", either = { NAME, { kind = "FailPlan" } } }, lower = retry_policy },
+  policy_ir = { takes = { kind = "Policy" }, lower = policy_ir },
+  extends = { takes = NAME, lower = parent },
 }
 
 --- The part of a profile, or what stands for it where it is absent.
@@ -125,7 +144,7 @@ local function part(low, profile, key, absent)
   if value == nil then
     return absent
   end
-  return PARTS[key](low, { key }, value, profile)
+  return PARTS[key].lower(low, { key }, value, profile)
 end
 
 --- The term of a profile that `resolve` gave; what the parts name is admission's to judge.
@@ -162,7 +181,7 @@ local function check(profile, at, options)
       return lowering.fail_unknown(low, here, "Policy", "profile key", key, tables.keys(PARTS))
     end
     low.parts, low.is_full = 0, nil
-    return row(low, here, value, profile)
+    return row.lower(low, here, value, profile)
   end)
 end
 
@@ -173,4 +192,12 @@ local function check_filter(value, at, options)
   return filters.lower(lowering.new(options), at, value)
 end
 
-return { lower = lower, check = check, check_filter = check_filter, plan = plan, resolve = extends.resolve }
+return {
+  PARTS = PARTS,
+  lower = lower,
+  check = check,
+  check_filter = check_filter,
+  plan = plan,
+  resolve = extends.resolve,
+  SELECTORS = SELECTORS,
+}

@@ -1,6 +1,7 @@
 -- The sugar of filters: words, lists and records as predicates (spec 1.8).
 
 local lowering = require("llm_policy.language.lowering")
+local signature = require("llm_policy.language.signature")
 local tables = require("llm_policy.base.tables")
 
 local type, rawget = type, rawget
@@ -20,9 +21,10 @@ local lower
 
 --- The entries of a list under one operation.
 local function all_under(op, unit)
-  return function(low, at, value)
+  local function lower_list(low, at, value)
     return joined(op, lowering.each_entry(low, at, value, "Pred", lower), unit)
   end
+  return { takes = { kind = "list", entry = { kind = "Filter" } }, lower = lower_list }
 end
 
 --- A list of names, any of which will do.
@@ -30,24 +32,30 @@ local function any_name(op)
   local function lower_name(low, at, name)
     return lowering.made(low, at, { op, name }, "Pred")
   end
-  return function(low, at, value)
+  local function lower_list(low, at, value)
     return joined("or", lowering.each_entry(low, at, value, "Pred", lower_name), "bot")
   end
+  local sort = signature.by_name[op].args[1].sort
+  return { takes = { kind = "list", entry = { kind = sort } }, lower = lower_list }
 end
 
 local function negated(row)
-  return function(low, at, value)
-    return { "not", row(low, at, value) }
+  local function lower_negated(low, at, value)
+    return { "not", row.lower(low, at, value) }
   end
+  return { takes = row.takes, lower = lower_negated }
 end
 
 local function ceiling(field)
-  return function(low, at, value)
+  local function lower_ceiling(low, at, value)
     return lowering.made(low, at, { "cmp", field, "le", value }, "Pred")
   end
+  return { takes = { kind = "Num" }, lower = lower_ceiling }
 end
 
-local lower_ceiling = lowering.by_row({ input = ceiling("price_in"), output = ceiling("price_out") }, "Pred", "price")
+local CEILINGS = { input = ceiling("price_in"), output = ceiling("price_out") }
+
+local lower_ceiling = lowering.by_row(CEILINGS, "Pred", "price")
 
 --- A triple; a mistake in it stands at its place.
 local function compare(low, at, value)
@@ -62,12 +70,13 @@ local function compare(low, at, value)
 end
 
 local function switch(word)
-  return function(low, at, value)
+  local function lower_flag(low, at, value)
     if type(value) ~= "boolean" then
       return lowering.fail(low, at, "Pred", "true or false is wanted")
     end
     return value and WORDS[word] or { "top" }
   end
+  return { takes = { kind = "flag" }, lower = lower_flag }
 end
 
 local ROWS = {
@@ -84,13 +93,19 @@ local ROWS = {
   served_by_in = any_name("served_by_eq"),
   provider_not_in = negated(any_name("provider_eq")),
   served_by_not_in = negated(any_name("served_by_eq")),
-  price_max = function(low, at, value)
-    return joined("and", lowering.each_key(low, at, value, "Pred", lower_ceiling), "top")
-  end,
-  cmp = compare,
-  is = function(low, at, value)
-    return lowering.made(low, at, { "is", value }, "Pred")
-  end,
+  price_max = {
+    takes = { kind = "record", noun = "price", rows = CEILINGS },
+    lower = function(low, at, value)
+      return joined("and", lowering.each_key(low, at, value, "Pred", lower_ceiling), "top")
+    end,
+  },
+  cmp = { takes = { kind = "arguments", op = "cmp" }, lower = compare },
+  is = {
+    takes = { kind = "BoolField" },
+    lower = function(low, at, value)
+      return lowering.made(low, at, { "is", value }, "Pred")
+    end,
+  },
 }
 
 local lower_key = lowering.by_row(ROWS, "Pred", "filter")
@@ -125,7 +140,7 @@ lower = function(low, at, value)
     return lowering.fail(low, at, "Pred", "a word, a list or a record is wanted")
   end
   if tables.dense(value) then
-    return ROWS.all_of(low, at, value)
+    return ROWS.all_of.lower(low, at, value)
   end
   return joined("and", lowering.each_key(low, at, value, "Pred", lower_key), "top")
 end

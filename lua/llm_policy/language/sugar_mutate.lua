@@ -1,6 +1,7 @@
 -- The sugar of request changes: words, lists and records as transforms (spec 1.8).
 
 local lowering = require("llm_policy.language.lowering")
+local signature = require("llm_policy.language.signature")
 local tables = require("llm_policy.base.tables")
 
 local type, rawget = type, rawget
@@ -9,17 +10,19 @@ local joined = lowering.joined
 local lower
 
 --- A record of parameters, each by (name, value) -> term, or nothing where the value has no such form.
-local function each_param(build)
-  local function lower_param(low, at, value, name)
-    local term = build(name, value)
+---@param value table what kind of value each takes
+local function each_param(build, value)
+  local function lower_param(low, at, given, name)
+    local term = build(name, given)
     if not term then
       return lowering.fail(low, at, "Xform", "a number, or a list of two, is wanted")
     end
     return lowering.made(low, at, term, "Xform")
   end
-  return function(low, at, value)
-    return joined("seq", lowering.each_key(low, at, value, "Xform", lower_param), "id")
+  local function lower_record(low, at, given)
+    return joined("seq", lowering.each_key(low, at, given, "Xform", lower_param), "id")
   end
+  return { takes = { kind = "params", value = value }, lower = lower_record }
 end
 
 local function jitter(name, amplitude)
@@ -43,21 +46,31 @@ end
 
 --- The operation of that name with the value as its one parameter.
 local function operation(op)
-  return function(low, at, value)
+  local function lower_made(low, at, value)
     return lowering.made(low, at, { op, value }, "Xform")
   end
+  return { takes = { kind = signature.by_name[op].args[1].sort }, lower = lower_made }
 end
 
+local NUMBER = { kind = "Num" }
+local BOUNDS = { kind = "either", either = { NUMBER, { kind = "list", entry = NUMBER, length = 2 } } }
+
 local ROWS = {
-  identity = function()
-    return { "id" }
-  end,
-  pipe = function(low, at, value)
-    return joined("seq", lowering.each_entry(low, at, value, "Xform", lower), "id")
-  end,
-  jitter = each_param(jitter),
-  set_param = each_param(set_param),
-  clamp = each_param(clamp_param),
+  identity = {
+    takes = { kind = "any" },
+    lower = function()
+      return { "id" }
+    end,
+  },
+  pipe = {
+    takes = { kind = "list", entry = { kind = "Change" } },
+    lower = function(low, at, value)
+      return joined("seq", lowering.each_entry(low, at, value, "Xform", lower), "id")
+    end,
+  },
+  jitter = each_param(jitter, NUMBER),
+  set_param = each_param(set_param, { kind = "Scalar" }),
+  clamp = each_param(clamp_param, BOUNDS),
   filter_text = operation("filter_text"),
   filter_image = operation("filter_image"),
   custom = operation("custom"),
@@ -80,7 +93,7 @@ lower = function(low, at, value)
     return lowering.fail(low, at, "Xform", "a word, a list or a record is wanted")
   end
   if tables.dense(value) then
-    return ROWS.pipe(low, at, value)
+    return ROWS.pipe.lower(low, at, value)
   end
   return joined("seq", lowering.each_key(low, at, value, "Xform", lower_key), "id")
 end

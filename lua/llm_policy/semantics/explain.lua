@@ -4,6 +4,7 @@
 local decide = require("llm_policy.semantics.decide")
 local encoding = require("llm_policy.language.encoding")
 local fold = require("llm_policy.semantics.fold")
+local names = require("llm_policy.language.sorts")
 local numbers = require("llm_policy.base.numbers")
 local tables = require("llm_policy.base.tables")
 
@@ -37,7 +38,8 @@ end
 local function chain_words(args)
   local out = {}
   for i = 1, #args[1] do
-    out[i] = args[1][i].provider .. "/" .. args[1][i].model
+    local provider, model = names.chain_entry(args[1][i])
+    out[i] = provider .. "/" .. model
   end
   return "exactly, in this order: " .. concat(out, ", ")
 end

@@ -19,7 +19,9 @@ CONFIG = {
 
 PROVIDER = {
     "discovery": "whether its routes stand under `models`, or come as offers (default `static`)",
-    "base_url": "where its API is; may be absent of `ollama`, `bedrock`, `openai_codex`, `scripted` and a marketplace",
+    "base_url": (
+        "where its API is; may be absent of `ollama`, `bedrock`, `openai_codex`, `scripted` and a marketplace"
+    ),
     "discovery_id": "whose offers are its own; wanted of a marketplace",
     "api_kind": "its dialect (default `openai_compatible`)",
     "auth": "where its secret comes from: `{kind: none}`, or [one of these](#secrets)",
@@ -127,3 +129,18 @@ ACTION = {
     "backoff_ms": "the wait before each of them: a number, or a list whose last entry repeats",
     "open_breaker_ms": "opens the breaker at once, for exactly that long",
 }
+
+NOUNS = {
+    "config key": CONFIG,
+    "provider key": PROVIDER,
+    "model key": MODEL,
+    "served_by key": SERVED_BY,
+    "capability": CAPABILITIES,
+    "field key": FIELD,
+    "default": DEFAULTS,
+    "profile key": PROFILE,
+    "filter": FILTER,
+    "change": MUTATE,
+    "action key": ACTION,
+}
+"""The same by what the core calls such a key."""
