@@ -134,7 +134,7 @@ class _Door:
     def _read(self, host: Host) -> None:
         if host is not self._of:
             self._keys = create_keys(host, self._till)
-            self._aims = Aims(host, host.config.settings.gateway.get("flows") or {})
+            self._aims = Aims(host, {name: flow.term for name, flow in host.flows.items()})
             self._of = host
 
 
@@ -149,7 +149,12 @@ def create_till(current: Callable[[], Host]) -> Till:
         assert found is not None  # noqa: S101 - a host that keeps books has one from then on
         return found
 
-    return Till(ledger, current().clock, lambda: current().config.settings.ledger.get("account"))
+    return Till(
+        ledger,
+        current().clock,
+        lambda: current().config.settings.ledger.get("account"),
+        lambda: current().bookkeeping.keep,
+    )
 
 
 def create_keys(host: Host, till: Till | None = None) -> Keys:

@@ -17,7 +17,7 @@ from .errors import Problem, RefusedError, invalid
 from .exchange import Departure, Exchange
 from .keys import check_rights
 from .limits import Gate, Limits
-from .repeats import Claim, Repeats, key_of, taken
+from .repeats import Claim, Repeats, digest_of, key_of, taken
 from .skin import Asked
 from .till import content_of
 
@@ -116,7 +116,7 @@ class Gateway:
         """Serve over a ledger: for who may, at somebody's expense, and once only if a key says so."""
         skin, asked = exchange.skin, exchange.asked
         key = key_of(asked.headers)
-        known = b"" if key is None else self.repeats.digest(f"{asked.profile or ''}{skin.path}", body)
+        known = "" if key is None else digest_of(f"{asked.profile or ''}{skin.path}", body)
         contract = self.contract(skin, body, asked, host)
         check_rights(asked.caller, contract, is_stream=asked.is_stream)
         origin = await till.origin(asked.caller, skin.path[1:], content_of(asked.headers))
@@ -125,7 +125,7 @@ class Gateway:
             await self._run(exchange, host, contract)
             return
         await till.refresh(0)
-        claim = self.repeats.begin(key, known, origin, till.log)
+        claim = self.repeats.begin(key, known, origin, till.log, till.keep())
         if isinstance(claim, Claim):
             await self._run_once(exchange, host, contract, claim, till)
         else:
@@ -145,7 +145,7 @@ class Gateway:
                 raise
             raise taken(run, till.log) from None  # another process was quicker
         finally:
-            self.repeats.end(claim, exchange.result)
+            self.repeats.end(claim, exchange.result, till.keep(), origin.content)
 
     async def _run(self, exchange: Exchange, host: GatewayHost, contract: Contract) -> None:
         await self._enter(exchange)

@@ -1,18 +1,21 @@
 """Answers to requests with an Idempotency-Key, so that a repeat is never a second paid call (spec 5.4).
 
 That no key of a tenant begins two runs is the ledger's rule, and outlives this process. The answers are
-kept here, within bounds: as the bytes that were sent, a stream's piece by piece. A run that came to nothing
-and cost nothing keeps none: its repeat is a try of its own, under the key's next digest.
+kept here, within bounds: as the bytes that were sent, a stream's piece by piece; and in the content plane,
+where that keeps texts. A run that came to nothing and cost nothing keeps none: its repeat is a try of its
+own, under the key's next digest.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import orjson
 
 from llm_policy_host.ledger.amounts import UNPAID
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 
     from llm_policy_host.ledger.log import Log
-    from llm_policy_host.ports import Clock
+    from llm_policy_host.ports import Clock, Keep
     from llm_policy_host.values import Origin, Result
 
     Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 HEADER: Final = b"idempotency-key"
 REPLAYED: Final = (b"x-llm-policy-replayed", b"true")
 
+_REPLY: Final = "reply"
+"""The name of an answer among a run's contents."""
 _MAX_KEY: Final = 255
 _RETRY_MS: Final = 1000
 _ENTRY_BYTES: Final = 1024
@@ -51,6 +56,24 @@ class Answer:
         heads = sum(len(name) + len(text) for name, text in self.headers)
         return heads + sum(map(len, self.pieces))
 
+    def packed(self, body: str) -> bytes:
+        """Write it as content, with what the request is known by."""
+        heads = [(name.decode("latin-1"), text.decode("latin-1")) for name, text in self.headers]
+        sizes = [len(piece) for piece in self.pieces]
+        head = {"body": body, "status": self.status, "headers": heads, "sizes": sizes}
+        return b"\n".join((orjson.dumps(head), b"".join(self.pieces)))
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> tuple[Self, str]:
+        """Read it as it was packed."""
+        line, _, rest = data.partition(b"\n")
+        head = orjson.loads(line)
+        pieces = [
+            rest[end - size : end] for size, end in zip(head["sizes"], accumulate(head["sizes"]), strict=True)
+        ]
+        heads = [(name.encode("latin-1"), text.encode("latin-1")) for name, text in head["headers"]]
+        return cls(head["status"], tuple(heads), tuple(pieces)), head["body"]
+
     async def send(self, send: Send) -> None:
         """Send it once more."""
         head = [*self.headers, REPLAYED]
@@ -63,7 +86,7 @@ class Answer:
 class Claim:
     """The request that a key stands for; what is sent of it is remembered."""
 
-    def __init__(self, place: Place, idem: str, body: bytes, tries: int) -> None:
+    def __init__(self, place: Place, idem: str, body: str, tries: int) -> None:
         self.place = place
         self.idem = idem
         self.body = body
@@ -113,17 +136,13 @@ class Repeats:
         self._clock = clock
         self._max_bytes = max_bytes
         self._kept_ms = kept_ms
-        self._secret = secrets.token_bytes(32)
         self._under_way: dict[Place, Claim] = {}
         self._ended: OrderedDict[Place, Claim] = OrderedDict()
         self._bytes = 0
 
-    def digest(self, path: str, body: Mapping[str, Any]) -> bytes:
-        """Give what a body is known by: in another order of its keys it is the same."""
-        text = json.dumps([path, body], sort_keys=True).encode()
-        return hashlib.blake2b(text, key=self._secret, digest_size=32).digest()
-
-    def begin(self, key: str, body: bytes, origin: Origin, log: Log) -> Claim | Answer:
+    def begin(
+        self, key: str, body: str, origin: Origin, log: Log, keep: Keep | None = None
+    ) -> Claim | Answer:
         """Claim a key for a request, or give the answer it has; `RefusedError` where there is neither."""
         self._sweep()
         tenant = origin.tenant or ""
@@ -135,8 +154,7 @@ class Repeats:
             if known.is_free:
                 tries = known.tries + 1
             elif known.body != body:
-                detail = "this key came with another request before"
-                raise RefusedError(422, "idempotency_mismatch", detail, HEADER.decode())
+                raise _mismatch()
             elif known.answer is not None:
                 return known.answer
             else:
@@ -144,17 +162,21 @@ class Repeats:
         idem = place[1] if tries == 0 else _digest((*names, tries))
         run = log.find(tenant, idem)
         if run is not None:
-            raise taken(run, log)
+            return _answer(run, body, log, keep)
         self._drop(place)
         claim = self._under_way[place] = Claim(place, idem, body, tries)
         return claim
 
-    def end(self, claim: Claim, result: Result | None) -> None:
+    def end(
+        self, claim: Claim, result: Result | None, keep: Keep | None = None, level: str | None = None
+    ) -> None:
         """Keep what a claim came to; without a result only the ledger knows what it was."""
         del self._under_way[claim.place]
         if result is None:
             return
         claim.end(self._clock.elapsed_ms() + self._kept_ms, result)
+        if claim.answer is not None and keep is not None and result.run_id is not None:
+            keep.put(result.run_id, claim.place[0], _REPLY, claim.answer.packed(claim.body), level)
         self._ended[claim.place] = claim
         self._bytes += claim.size
         self._sweep()
@@ -185,6 +207,11 @@ def key_of(headers: Mapping[bytes, bytes]) -> str | None:
     return key
 
 
+def digest_of(path: str, body: Mapping[str, Any]) -> str:
+    """Give what a request is known by: in another order of its keys it is the same."""
+    return hashlib.sha256(json.dumps([path, body], sort_keys=True).encode()).hexdigest()
+
+
 def is_free(result: Result) -> bool:
     """Whether a run has no answer, and no vendor charges for what it tried."""
     return not result.ok and all(failure.kind in UNPAID for failure in result.failures)
@@ -196,6 +223,22 @@ def taken(run: str, log: Log) -> RefusedError:
         return _in_flight(run)
     detail = f"the run `{run}` of this key is over, and its answer is no longer kept"
     return RefusedError(409, "idempotency_answer_gone", detail, HEADER.decode(), metadata={"run_id": run})
+
+
+def _answer(run: str, body: str, log: Log, keep: Keep | None) -> Answer:
+    """Give the answer of a run that this process knows nothing of, from the content plane."""
+    data = None if keep is None or run in log.chain.lineage.open else keep.get(run, _REPLY)
+    if data is None:
+        raise taken(run, log)
+    answer, known = Answer.unpacked(data)
+    if known != body:
+        raise _mismatch()
+    return answer
+
+
+def _mismatch() -> RefusedError:
+    detail = "this key came with another request before"
+    return RefusedError(422, "idempotency_mismatch", detail, HEADER.decode())
 
 
 def _in_flight(run: str | None) -> RefusedError:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from llm_policy_host.ledger.folds import Folds
     from llm_policy_host.ledger.keys import Verifier
     from llm_policy_host.ledger.log import Log
-    from llm_policy_host.ports import Clock
+    from llm_policy_host.ports import Clock, Keep
     from llm_policy_host.values import Result
 
     from .report import Headers
@@ -78,11 +78,19 @@ class Purse:
 
 
 class Till:
-    """The gateway's side of one ledger; `payer` is the account of callers whose key names none."""
+    """The gateway's side of one ledger, and of the content plane beside it.
+
+    `payer` is the account of callers whose key names none.
+    """
 
     def __init__(
-        self, ledger: Callable[[], GatewayLedger], clock: Clock, payer: Callable[[], str | None]
+        self,
+        ledger: Callable[[], GatewayLedger],
+        clock: Clock,
+        payer: Callable[[], str | None],
+        keep: Callable[[], Keep | None],
     ) -> None:
+        self.keep = keep
         self._ledger = ledger
         self._clock = clock
         self._payer = payer

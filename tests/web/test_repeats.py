@@ -16,6 +16,7 @@ import pytest
 from llm_policy_host.bookkeeping import memory_ledger
 from llm_policy_host.clock import VirtualClock
 from llm_policy_host.ledger.event import Draft
+from llm_policy_host.ledger.keys import narrow
 from llm_policy_host.values import Failure, Origin, Result
 from llm_policy_host.web.errors import RefusedError
 from llm_policy_host.web.repeats import Answer as Kept
@@ -219,6 +220,28 @@ def test_after_a_restart_a_repeat_is_told_the_run_and_nobody_is_asked(bank: Bank
     assert shop.count == 2
 
 
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_where_texts_are_kept_an_answer_outlives_its_gateway(
+    bank: Bank, shop: Shop, tmp_path: Path, *, is_stream: bool
+) -> None:
+    (tmp_path / "content.key").write_text(40 * "k")
+    bank.host["content"] = {"level": "sealed", "key": {"file": "content.key"}}
+    key = bank.mint("team")
+    less = narrow(key, [("content", "digest")])
+    with bank.serving() as gateway:
+        first = chat(gateway.url, key, stream=is_stream)
+        assert chat(gateway.url, less, "order-2", stream=is_stream).status == 200
+    with bank.serving() as gateway:
+        again = chat(gateway.url, key, stream=is_stream)
+        assert (again.status, again.text) == (200, first.text)
+        assert again.own == {**first.own, "replayed": "true"}
+        assert chat(gateway.url, key, stream=is_stream, seed=1).status == 422
+        # of whom no text may be kept, none is
+        assert chat(gateway.url, less, "order-2", stream=is_stream).status == 409
+    assert shop.count == 2
+    assert b"answer 1" not in bank.data
+
+
 def test_whoever_leaves_may_come_back_for_his_answer(bank: Bank, shop: Shop, vendor: Vendor) -> None:
     key = bank.mint("team")
 
@@ -359,7 +382,7 @@ ORIGIN = Origin(by="gateway", tenant="team", accounts=("team",))
 
 
 def _kept(repeats: Repeats, key: str, size: int = 0) -> None:
-    claim = repeats.begin(key, b"body", ORIGIN, memory_ledger(VirtualClock()).log)
+    claim = repeats.begin(key, "body", ORIGIN, memory_ledger(VirtualClock()).log)
     assert isinstance(claim, Claim)
     claim._pieces.append(size * b"x")
     repeats.end(claim, PAID)
@@ -368,7 +391,7 @@ def _kept(repeats: Repeats, key: str, size: int = 0) -> None:
 def _state(repeats: Repeats, key: str) -> type:
     log = memory_ledger(VirtualClock()).log
     try:
-        found = repeats.begin(key, b"body", ORIGIN, log)
+        found = repeats.begin(key, "body", ORIGIN, log)
     except RefusedError:
         return RefusedError
     if isinstance(found, Claim):
@@ -395,20 +418,20 @@ def test_answers_are_kept_within_a_time_and_a_size() -> None:
 
 def test_a_key_that_the_ledger_knows_is_not_begun_again() -> None:
     ledger, repeats = memory_ledger(VirtualClock()), Repeats(VirtualClock(), 1000, 1000)
-    claim = repeats.begin("a", b"body", ORIGIN, ledger.log)
+    claim = repeats.begin("a", "body", ORIGIN, ledger.log)
     assert isinstance(claim, Claim)
     core = {"api": "x", "is_stream": False, "kind": "chat"}
     run = "run-" + 26 * "a"
     ledger.log.append(Draft("RequestReceived", "gateway", "team", run, idem=claim.idem, core=core))
     with pytest.raises(RefusedError, match="under way") as caught:
-        repeats.begin("a", b"body", ORIGIN, ledger.log)
+        repeats.begin("a", "body", ORIGIN, ledger.log)
     assert caught.value.problem.metadata == {"run_id": run}
     repeats.end(claim, None)
     with pytest.raises(RefusedError, match="under way"):
-        repeats.begin("a", b"body", ORIGIN, ledger.log)
+        repeats.begin("a", "body", ORIGIN, ledger.log)
     ledger.log.append(Draft("RequestRejected", "gateway", "team", run, core={"code": "x"}))
     with pytest.raises(RefusedError, match="no longer kept"):
-        repeats.begin("a", b"body", ORIGIN, ledger.log)
+        repeats.begin("a", "body", ORIGIN, ledger.log)
 
 
 @pytest.mark.parametrize(
