@@ -25,6 +25,7 @@ from .ledger.folds import Folds
 from .ledger.recovery import Recovery, open_log
 from .run.estimate import Estimator
 from .run.nobooks import NoBooks
+from .run.resumption import NOT_RESUMABLE
 from .store.contents import ContentFile
 from .store.memory import MemoryStore
 from .store.opening import open_store
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from .values import Plain
 
 _LIMITS: Final = ("usd", "tokens", "calls")
+TEXT_LEVELS: Final = ("sealed", "plain")
+"""Levels of content at which texts are kept."""
+
 CONTENT_FILE: Final = "content.db"
 LEFT_OUT: Final = ("profiles", "policy_envelope", "retry_policies", "customs")
 """What of a config its policies' terms hold already."""
@@ -151,6 +155,8 @@ class Bookkeeping:
                 keep=self.keep,
             )
             terms = dict(self._terms(engine, identify))
+            if not ledger.is_published and settings.content.get("level") not in TEXT_LEVELS:
+                books.note(_unkept(ledger))
             version = None if ledger.is_published else metadata.version("llm-policy")
             books.publish(
                 terms, version=version, runtime=settings.runtime or "default", durability=ledger.durability
@@ -190,8 +196,19 @@ def open_ledger(config: Config, clock: Clock, environment: Mapping[str, str]) ->
         log,
         recovery,
         durability=durability,
-        new_id=counted_ids() if is_virtual else None,
+        new_id=counted_ids(log.seq) if is_virtual else None,
     )
+
+
+def _unkept(ledger: Ledger) -> list[Draft]:
+    """Give what ends the flows of a process that is gone, where no texts are kept to go on from."""
+    core = {"attempts": 0, "error": NOT_RESUMABLE}
+    flows = (ledger.log.chain.lineage.open.get(run) for run in ledger.recovery.resumable)
+    return [
+        Draft("RunFailed", "host", flow.tenant, flow.id, core=core)
+        for flow in flows
+        if flow is not None and flow.is_flow
+    ]
 
 
 def open_keep(config: Config, clock: Clock, secrets: SecretSource) -> ContentKeep | None:
@@ -217,10 +234,10 @@ def memory_ledger(clock: Clock, new_id: Callable[[], str] | None = None) -> Ledg
     return Ledger(log, recovery, new_id=new_id)
 
 
-def counted_ids() -> Callable[[], str]:
-    """Make run ids of which the first is always the same, for runs that are played again."""
-    count = itertools.count()
-    return lambda: "run-" + b32encode(sha256(b"run %d" % next(count)).digest())[:26].decode().lower()
+def counted_ids(seq: int = 0) -> Callable[[], str]:
+    """Make run ids that are always the same behind an event, for runs that are played again."""
+    count, which = itertools.count(), b"run %d " % seq if seq else b"run "
+    return lambda: "run-" + b32encode(sha256(b"%s%d" % (which, next(count))).digest())[:26].decode().lower()
 
 
 def keep_accounts(ledger: Ledger, wanted: Mapping[str, Mapping[str, Any]], clock: Clock) -> None:

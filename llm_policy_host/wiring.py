@@ -33,7 +33,7 @@ from .providers.reel import Unrecorded
 from .providers.registry import ADAPTERS, Adapters, lacking
 from .providers.scripted import check_scripts
 from .run.driver import Driver, Surroundings
-from .run.flow_forms import expanded, lowered
+from .run.flow_forms import read_flow
 from .run.flows import NOT_BEGUN, FlowRun
 from .run.lanes import LaneBounds, Lanes
 from .run.resumption import resumption
@@ -212,10 +212,7 @@ class Host:
         """Read the config's flows, or raise every mistake in them."""
         document, flows = self.config.document, {}
         for name, form in (self.config.settings.gateway.get("flows") or {}).items():
-            answer = expanded(form, lambda profile: self.engine.profile_term(profile, is_bare=True))
-            answer = answer if isinstance(answer, Refusal) else lowered(answer)
-            if not isinstance(answer, Refusal):
-                answer = self.language.identify_flow(answer, self.schema)
+            answer = read_flow(form, self.engine, self.language, self.schema)
             if isinstance(answer, Refusal):
                 detail = f"{answer.code} at {answer.path}: {answer.detail}"
                 document.report(("host", "gateway", "flows", name), detail)
@@ -253,15 +250,15 @@ class Host:
             raise UsageError("without `host.ledger` there is nothing to go on from")
         await ledger.log.refresh()
         found = resumption(ledger.log, ledger.folds, self.bookkeeping.keep, run)
-        flow = self.language.identify_flow(found.contract.flow_ir, self.schema) if found.error is None else None
-        if flow is not None and (isinstance(flow, Refusal) or flow.identity != found.identity):
-            raise UsageError(f"the flow `{run}` is not what it was: the config's fields or parameters are others")
         page = rim.books.begin_flow(found.contract, is_stream=False, run=run)
-        if flow is None:
+        if found.error is not None:
             ending = page.end(found.error)
             if ending is not None:
                 await ending
             return Result(ok=False, error=found.error, run_id=run)
+        flow = self.language.identify_flow(found.contract.flow_ir, self.schema)
+        if isinstance(flow, Refusal) or flow.identity != found.identity:
+            raise UsageError(f"the flow `{run}` means something else here: the vocabulary is another")
         rim.under_way += 1
         try:
             await self._attend(rim)

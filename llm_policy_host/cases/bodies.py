@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def contract_of_body(host: Host, body: Mapping[str, Any], *, profile: str | None = None) -> Contract:
     """Make a body's contract; `profile` is what a path like `/x/v1/PROFILE` would say."""
     whole = {"messages": [{"role": "user", "content": ""}], **body}
-    flows = host.config.settings.gateway.get("flows") or {}
+    flows = {name: flow.term for name, flow in host.flows.items()}
     asked = Asked("", 0, _model(whole), profile, body=whole)
     try:
         pieces = Aims(host, flows).aim(whole, asked, Chat())

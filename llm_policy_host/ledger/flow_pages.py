@@ -50,7 +50,7 @@ class FlowEntry(Entry):
         keep, run = self._books.keep, self.run_id
         data = None if keep is None else flow_bytes(self._contract, term)
         if keep is not None and run is not None and data is not None:
-            keep.put(run, self._tenant, FLOW, data)
+            keep.put(run, self._tenant, FLOW, data, self._contract.origin.content)
             await keep.written()
 
     def end(self, error: str | None, *, is_cancelled: bool = False) -> Awaitable[None] | None:

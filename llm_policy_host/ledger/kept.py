@@ -27,12 +27,13 @@ def flow_bytes(contract: Contract, term: Plain) -> bytes | None:
     if contract.auth_override:
         return None
     asked = {name: getattr(contract, name) for name in (*_ASKED, *_BOUNDS)}
-    return orjson.dumps({"asked": asked, "flow": term}, default=_plain)
+    return orjson.dumps({"asked": asked, "content": contract.origin.content, "flow": term}, default=_plain)
 
 
 def read_flow(data: bytes, origin: Origin) -> Contract:
     """Read it as the contract that it was."""
     kept = orjson.loads(data)
+    origin = dataclasses.replace(origin, content=kept["content"])
     return Contract(**kept["asked"], flow_ir=kept["flow"], origin=origin)
 
 

@@ -144,7 +144,8 @@ class RunEntry(Entry):
         keep, call, run = self._books.keep, self._call, self.run_id
         if keep is None or call is None or run is None or not isinstance(outcome, Response):
             return
-        keep.put(run, self._tenant, ANSWER, answer_bytes(outcome, call, self._cost(outcome)))
+        data = answer_bytes(outcome, call, self._cost(outcome))
+        keep.put(run, self._tenant, ANSWER, data, self._contract.origin.content)
         await keep.written()
 
     def outcome(self, outcome: Response | Failure | None, sent: Attempt | None) -> None:

@@ -8,14 +8,23 @@ policy made thus is the one whose identity the ledger and the trace have.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from llm_policy_host.core.language import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from llm_policy_host.core.language import IdentifiedFlow, Language
     from llm_policy_host.values import Plain
+
+
+class HasProfiles(Protocol):
+    """Who knows the terms of profiles."""
+
+    def profile_term(self, name: str, *, is_bare: bool = False) -> Plain:
+        """Give a profile's term, the bare one without the operator's envelope; None where there is none."""
+
 
 INDEPENDENT: Final = "independent_of"
 _INPUT: Final = "@input "
@@ -24,13 +33,22 @@ ROLES: Final = ("draft", "audit", "revise")
 """The nodes of the form `audit`; each names its policy, a later one that does not has the one before's."""
 
 AUDIT: Final = (
-    "Input 1 is a task, input 2 a draft of its answer by somebody else. Audit the draft: list each error, gap "
-    "and unsupported claim, and what would be right. If there is none, say so. Do not write the answer anew."
+    "Input 1 is a task, input 2 a draft of its answer by another. Audit the draft: list each error, gap and "
+    "unsupported claim, and what would be right. If there is none, say so. Do not write the answer anew."
 )
 REVISE: Final = (
     "Input 1 is a task, input 2 a draft of its answer, input 3 an audit of the draft. Write the answer: keep "
     "what is right in the draft, and mend what the audit is right about. Give the answer alone."
 )
+
+
+def read_flow(
+    form: Plain, engine: HasProfiles, language: Language, schema: Mapping[str, Any]
+) -> IdentifiedFlow | Refusal:
+    """Admit a flow as a config has it."""
+    flow = expanded(form, lambda profile: engine.profile_term(profile, is_bare=True))
+    flow = flow if isinstance(flow, Refusal) else lowered(flow)
+    return flow if isinstance(flow, Refusal) else language.identify_flow(flow, schema)
 
 
 def expanded(form: Plain, policy_of: Callable[[str], Plain]) -> Plain | Refusal:
@@ -103,7 +121,8 @@ def _independent(name: str, node: Mapping[str, Any], nodes: Mapping[str, Any]) -
     others = [others] if isinstance(others, str) else others
     if not isinstance(others, list) or not others:
         return Refusal("bad_scalar", path, "the id of an input, or a list of such ids")
-    if not (isinstance(inputs, list) and isinstance(policy, list) and policy[:1] == ["policy"] and policy[1:]):
+    is_policy = isinstance(policy, list) and policy[:1] == ["policy"] and len(policy) > 1
+    if not isinstance(inputs, list) or not is_policy or policy is None:
         return Refusal("sort_mismatch", path, "only a node with inputs and a policy is independent of one")
     terms = []
     for other in others:
