@@ -114,7 +114,9 @@ class ContentKeep:
             self._waiting[row[:2]] = row
             self._bytes += size
             if self._thread is None:
-                self._thread = threading.Thread(target=self._write_all, name="llm-policy content", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._write_all, name="llm-policy content", daemon=True
+                )
                 self._thread.start()
             self._turn.notify_all()
 

@@ -17,7 +17,11 @@ from llm_policy_host.errors import UsageError
 
 KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
-_DIGEST, _WRAP, _CHECK = b"llm-policy content digest 1", b"llm-policy content wrap 1", b"llm-policy content check 1"
+_DIGEST, _WRAP, _CHECK = (
+    b"llm-policy content digest 1",
+    b"llm-policy content wrap 1",
+    b"llm-policy content check 1",
+)
 
 
 class BrokenSealError(Exception):

@@ -35,7 +35,9 @@ def error_name(attempt: int) -> str:
 
 def request_bytes(contract: Contract) -> bytes:
     """Write what a caller asked, without the keys that he brought."""
-    return _written({name: value for name in _ASKED if (value := getattr(contract, name)) not in (None, (), {})})
+    return _written(
+        {name: value for name in _ASKED if (value := getattr(contract, name)) not in (None, (), {})}
+    )
 
 
 def response_bytes(response: Response) -> bytes:

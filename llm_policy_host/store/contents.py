@@ -122,7 +122,8 @@ class ContentFile:
         """Give one content."""
         with self._lock, self._told():
             row: ContentRow | None = self._sql.execute(
-                "SELECT run, name, tenant, level, at_ms, data FROM content WHERE run = ? AND name = ?", (run, name)
+                "SELECT run, name, tenant, level, at_ms, data FROM content WHERE run = ? AND name = ?",
+                (run, name),
             ).fetchone()
         return row
 
@@ -130,7 +131,8 @@ class ContentFile:
         """Give all of a run, in the order in which it was put."""
         with self._lock, self._told():
             return self._sql.execute(
-                "SELECT run, name, tenant, level, at_ms, data FROM content WHERE run = ? ORDER BY rowid", (run,)
+                "SELECT run, name, tenant, level, at_ms, data FROM content WHERE run = ? ORDER BY rowid",
+                (run,),
             ).fetchall()
 
     def expire(self, before_ms: int) -> int:
@@ -146,7 +148,9 @@ class ContentFile:
         with self._lock, self._told():
             busy = self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if busy:
-            raise StoreError(self._where, "the key is destroyed, but another process still reads: purge once more")
+            raise StoreError(
+                self._where, "the key is destroyed, but another process still reads: purge once more"
+            )
         return bool(keys), gone
 
     def held(self) -> Sequence[Held]:

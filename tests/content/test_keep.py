@@ -91,7 +91,11 @@ def test_a_sealed_content_opens_in_its_own_place_alone(tmp_path: Path) -> None:
     moved = [(RUN, "answer", *row[2:]), (RUN[:-1] + "b", "request", *row[2:]), (RUN, "x", "bmce", *row[3:])]
     flipped = bytearray(row[5])
     flipped[20] ^= 1
-    rows: Sequence[ContentRow] = [*moved, (RUN, "flipped", *row[2:5], bytes(flipped)), (RUN, "cut", *row[2:5], b"x")]
+    rows: Sequence[ContentRow] = [
+        *moved,
+        (RUN, "flipped", *row[2:5], bytes(flipped)),
+        (RUN, "cut", *row[2:5], b"x"),
+    ]
     with store.transaction():
         store.put(rows)
     assert [keep.get(*each[:2]) for each in rows] == [None] * 5
@@ -109,7 +113,13 @@ def test_what_finds_no_room_is_lost_and_counted_and_nobody_waits(tmp_path: Path)
     assert keep.faults() == {}
     store.gate.set()
     asyncio.run(keep.written())
-    assert [keep.get(RUN, f"{number}") is not None for number in range(5)] == [True, True, False, False, False]
+    assert [keep.get(RUN, f"{number}") is not None for number in range(5)] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
     assert keep.put(RUN, "acme", "again", b"x" * 1000)
     keep.close()
 
