@@ -12,6 +12,7 @@ from llm_policy_host.errors import LedgerError, UsageError
 from llm_policy_host.ledger.event import blob_digest
 from llm_policy_host.ledger.log import Log
 from llm_policy_host.ledger.verify import verify
+from llm_policy_host.store.database import StoreError
 from llm_policy_host.store.memory import MemoryStore
 from tests.ledger.drafts import HEX, draft, whole_run
 
@@ -151,16 +152,6 @@ def test_the_lines_behind_one_can_be_cut_and_put_anew(make: Make) -> None:
     assert list(make().lines()) == [row[5] for row in rows(1, 9)]
 
 
-async def test_what_was_cut_is_not_durable_any_more(make: Make) -> None:
-    store = make()
-    put_all(store, rows(1, 10))
-    await store.durable(10)
-    store.cut(7)
-    store.put(rows(8, 8)[0])
-    await store.durable(8)
-    assert len(list(make().lines())) == 8
-
-
 @pytest.mark.parametrize("mode", ["exclusive", "shared"])
 async def test_a_log_goes_on_where_the_last_one_stopped(make: Make, mode: str) -> None:
     for number in range(3):
@@ -241,6 +232,35 @@ def test_a_line_out_of_its_place_breaks_the_store_for_good(place: Place, *, is_o
         store.blob_put("sha256:", b"")
     store.close()
     assert len(place.lines()) <= 1
+
+
+async def test_what_was_cut_is_not_durable_any_more(place: Place) -> None:
+    with place.opened() as store:
+        put_all(store, rows(1, 10))
+        await store.durable(10)
+        store.cut(7)
+        store.put(rows(8, 8)[0])
+        await store.durable(8)
+        assert len(place.lines()) == 8
+
+
+def test_an_answer_that_was_lost_makes_no_line_twice(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database commits, and the word of it does not arrive: the group is tried again."""
+    with place.opened() as store:
+        commit = store._database.commit
+
+        def commit_unheard() -> None:
+            commit()
+            monkeypatch.undo()
+            raise StoreError("the ledger", "the connection broke", is_passing=True)
+
+        put_all(store, rows(1, 3))
+        assert len(list(store.lines())) == 3
+        monkeypatch.setattr(store._database, "commit", commit_unheard)
+        put_all(store, rows(4, 6))
+        assert list(store.lines()) == [row[5] for row in rows(1, 6)]
+        put_all(store, rows(7, 7))
+    assert len(place.lines()) == 7
 
 
 def test_a_closed_store_takes_nothing_and_keeps_all(place: Place) -> None:

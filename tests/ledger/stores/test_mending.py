@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -173,6 +174,19 @@ def test_only_who_writes_alone_mends(file_place: Place) -> None:
         file_place.open("shared")
     file_place.open().close()
     file_place.open("shared").close()
+
+
+def test_mending_believes_no_line_that_was_changed(file_place: Place) -> None:
+    with file_place.log() as log:
+        fill(log, 1, 30)
+    path = Path(file_place.where)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute(
+            "UPDATE event SET line = CAST(replace(line, 'small-1', 'large-9') AS BLOB) WHERE seq = 48"
+        )
+    os.truncate(path, path.stat().st_size - 1)
+    with file_place.opened() as store:
+        assert len(list(store.lines())) == 47
 
 
 def test_a_mended_ledger_keeps_its_archive_and_what_it_follows(file_place: Place) -> None:
