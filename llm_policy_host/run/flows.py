@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What was done of a flow before: results of nodes, and how often each was begun in vain."""
+    """What was done of a flow before, by canonical ids: nodes' results, and how often each began in vain."""
 
     results: Mapping[str, Result] = dataclasses.field(default_factory=nothing)
     begun: Mapping[str, int] = dataclasses.field(default_factory=nothing)
@@ -169,14 +169,14 @@ class FlowRun:
                 outputs[place] = text_of(self._contract)
                 continue
             text = assemble(node.template, [outputs[each] for each in node.sources])
-            known = self._done.results.get(node.id)
+            known = self._done.results.get(f"n{place}")
             if node.kind == "output":
                 outputs[place] = text
             elif known is not None and known.response is not None:
                 self._results[place] = known
                 outputs[place] = known.response.text
             elif self._most is None or len(tasks) < self._most:
-                asked = self._contract_of(flow, node, text)
+                asked = self._contract_of(flow, place, text)
                 tasks[asyncio.ensure_future(self._run(asked))] = place
 
     def _note(
@@ -196,16 +196,20 @@ class FlowRun:
                 failed = place
         return failed
 
-    def _contract_of(self, flow: IdentifiedFlow, node: FlowNode, text: str) -> Contract:
-        """Make a node's contract: the caller's own, but for its text and who decides."""
+    def _contract_of(self, flow: IdentifiedFlow, place: int, text: str) -> Contract:
+        """Make a node's contract: the caller's own, but for its text and who decides.
+
+        In the ledger a node has its canonical id: its author's is a text of his.
+        """
         asked, run = self._contract, self._page.run_id
+        node, name = flow.nodes[place], f"n{place}"
         messages = [{"role": "system", "content": node.system}] if node.system is not None else []
         origin = dataclasses.replace(
             asked.origin,
             by="driver",
-            idem=None if run is None else node_key(run, node.id, self._done.begun.get(node.id, 0)),
+            idem=None if run is None else node_key(run, name, self._done.begun.get(name, 0)),
             parent=run,
-            node=node.id,
+            node=name,
             is_resumable=True,
         )
         return Contract(
