@@ -18,6 +18,7 @@ from .config.key_root import read_content_key
 from .content.keep import ContentKeep
 from .content.sealing import Digests
 from .errors import LedgerError
+from .gating import make_desk
 from .ledger.amounts import micro_usd
 from .ledger.books import LedgerBooks, RunIds
 from .ledger.event import Draft
@@ -33,10 +34,12 @@ from .store.retention import DAY_MS, retire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from .config.load import Config
     from .core.child import ChildEngine
     from .core.engine import LuaEngine
+    from .core.gates import Judge
     from .ledger.log import Log
     from .ports import Books, Clock, Keep, Pricer, SecretSource
     from .values import Plain
@@ -98,12 +101,14 @@ class Bookkeeping:
         pricer: Pricer,
         ledger: Ledger | None,
         secrets: SecretSource,
+        judge: Judge | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
         self._environment = environment
         self._pricer = pricer
         self._secrets = secrets
+        self._judge = judge
         self._lock = threading.Lock()
         self._books: LedgerBooks | None = None
         self.ledger = ledger
@@ -153,6 +158,7 @@ class Bookkeeping:
                 lock=ledger.lock,
                 payers=ledger.folds.accounts.path(payer) if payer else (),
                 keep=self.keep,
+                desk=make_desk(self._config, self._clock, self._secrets, ledger.folds, self._judge),
             )
             terms = dict(self._terms(engine, identify))
             if not ledger.is_published and settings.content.get("level") not in TEXT_LEVELS:
@@ -222,10 +228,15 @@ def open_keep(config: Config, clock: Clock, secrets: SecretSource) -> ContentKee
     return ContentKeep(store, root, level, clock, retain_days=settings.content.get("retain_days"))
 
 
-def open_contents(config: Config, root: bytes) -> ContentFile:
-    """Open the file of a config's content."""
-    path = config.directory / config.settings.content.get("file", CONTENT_FILE)
-    return ContentFile(path, Digests(root).check)
+def open_contents(config: Config, root: bytes | None) -> ContentFile:
+    """Open the file of a config's content; who has no key can count and purge."""
+    return ContentFile(content_path(config), None if root is None else Digests(root).check)
+
+
+def content_path(config: Config) -> Path:
+    """Say where a config's content lies."""
+    path: Path = config.directory / config.settings.content.get("file", CONTENT_FILE)
+    return path
 
 
 def memory_ledger(clock: Clock, new_id: Callable[[], str] | None = None) -> Ledger:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from .values import NOTHING
 
@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from .values import (
+        Approval,
         Attempt,
         Call,
         Contract,
         Cost,
         Credential,
         Failure,
+        Held,
         HttpAnswer,
         Inputs,
         Missing,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
         Secret,
         Step,
         StreamChunk,
+        Turned,
     )
 
 
@@ -130,6 +133,15 @@ class Engine(Protocol):
     def abandon(self, handle: object, now_ms: int, kind: str) -> Step:
         """End a run from outside: its deadline passed; no evidence against anyone."""
 
+    def dump(self, handle: object) -> bytes:
+        """Give a run's handle as text, so that the run can go on in another process."""
+
+    def revive(self, text: bytes, now_ms: int, target: tuple[str, str] | None = None) -> Step | str:
+        """Give the call of a dumped run again, which nobody has made yet; a text is the code of a refusal.
+
+        A `target` is the provider and the family to call in its place, if the policy lists that route.
+        """
+
     def policy_id(self, handle: object) -> str | None:
         """Give the identity of the policy that a run obeys; None for a local one."""
 
@@ -156,6 +168,14 @@ class Grounds(Protocol):
         """Give the part of the shortlist that a run used, also where its trace lists everyone."""
 
 
+class Reopened(NamedTuple):
+    """A run that was put off and goes on: its page, what was parked of it, and whom to call in place of its target."""
+
+    page: Page
+    parked: Mapping[str, Any]
+    target: tuple[str, str] | None
+
+
 class Page(Protocol):
     """One run in the books (spec 5.1). Its calls come in the order of its life; each but the last may repeat.
 
@@ -169,8 +189,17 @@ class Page(Protocol):
 
     def propose(
         self, call: Call, candidate: Mapping[str, Any], provider: Provider | None
-    ) -> Refused | Awaitable[Refused | None] | None:
-        """Ask for an attempt: None lets it be made; the worst case is held up the account path from here on."""
+    ) -> Held | Refused | Awaitable[Refused | None] | None:
+        """Ask for an attempt: None lets it be made; the worst case is held up the account path from here on.
+
+        One that is held is to be parked: it is made when a person lets it.
+        """
+
+    async def park(self, parked: Mapping[str, Any]) -> Approval | Refused:
+        """Put the run off, with what the driver needs to go on; nothing more is told of it here."""
+
+    def give_up(self, error: str) -> None:
+        """End a run that was put off and cannot go on."""
 
     async def keep(self, outcome: Response | Failure | None) -> None:
         """Keep an answer before it is settled, for whoever goes on after a restart."""
@@ -205,6 +234,9 @@ class Books(Protocol):
 
     def begin(self, contract: Contract, *, is_stream: bool) -> Page:
         """Open a run's page; nothing is kept of it before it is admitted and goes on."""
+
+    def reopen(self, contract: Contract, shape: Plain, *, is_stream: bool) -> Reopened | Turned:
+        """Go on with a run that was put off, whose request is asked again with its approval."""
 
     def begin_flow(self, contract: Contract, *, is_stream: bool, run: str | None = None) -> FlowPage:
         """Open a flow's page, or that of one that goes on, its `run`."""

@@ -113,6 +113,7 @@ CostBasis = Literal["reported", "computed", "estimated", "subscription", "unknow
 class Origin:
     """Who asks, and through what: what the ledger notes of a request beside its contract (spec 5.2).
 
+    `approval` names the approval of a request that is asked again, to go on where it was put off.
     `accounts` is the path that pays, the leaf first, by whose root the `tenant` is named; `idem` the digest of
     an Idempotency-Key; `parent` the run that this one is a part of, as its `node`; `is_resumable` says that its
     answer is to be kept, where answers may be, for whoever goes on after a restart; `content` is the most that may
@@ -128,6 +129,7 @@ class Origin:
     idem: str | None = None
     parent: str | None = None
     node: str | None = None
+    approval: str | None = None
     is_resumable: bool = False
     content: str | None = None
 
@@ -349,6 +351,34 @@ class Refused:
     until_ms: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An attempt that a person has to see first: the operator's gate, and the word it gives as its reason."""
+
+    gate: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What a run waits for: a person's decision, which is no until somebody says yes in time."""
+
+    id: str
+    run_id: str
+    gate: str
+    reason: str
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """Why a request that is asked again does not go on: an error's code, and the approval it is about."""
+
+    error: str
+    run_id: str | None = None
+    approval: Approval | None = None
+
+
 @quick
 @dataclass(frozen=True, slots=True)
 class Inputs:
@@ -468,7 +498,7 @@ class Attempt:
 class Result:
     """How a run ended. `failures` holds every misfortune on the way, in order.
 
-    `run_id` names it in the ledger, where one is kept.
+    `run_id` names it in the ledger, where one is kept. `approval` is what a run waits for that was put off.
     """
 
     ok: bool
@@ -483,3 +513,4 @@ class Result:
     upstream_ms: float = 0.0
     seed: int | None = None
     run_id: str | None = None
+    approval: Approval | None = None

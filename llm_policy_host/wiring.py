@@ -25,6 +25,7 @@ from .core.engine import LuaEngine, create_engine
 from .core.language import Language, Refusal
 from .core.vm import Vm
 from .errors import ConfigError, HostError, UsageError
+from .gating import make_judge
 from .market.observed import Observed
 from .marketplace import make_market, pins
 from .providers._http import HttpClient
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from .bookkeeping import Ledger
     from .config.load import Config
     from .core.engine import Mistake
+    from .core.gates import Judge
     from .core.language import IdentifiedFlow
     from .market.market import Market
     from .ports import Books, Clock, FlowPage, SecretSource
@@ -99,7 +101,7 @@ class Host:
         self.market = make_market(config, self.secrets, clock, secrets.SystemRandom().random, environment)
         self.observed = Observed(clock)
         self.prices = _prices(config, clock)
-        self.bookkeeping = Bookkeeping(config, clock, environment, self.prices, ledger, self.secrets)
+        self.bookkeeping = Bookkeeping(config, clock, environment, self.prices, ledger, self.secrets, self._gates())
         self._listeners: list[Callable[[Attempt], None]] = [self.observed.note, self.market.note]
         gather = _Gathering(config, self.disabled, self.market, self.observed)
         self._around = _surroundings(config, gather, self._heard, self.prices, self.reel)
@@ -200,6 +202,13 @@ class Host:
     def language(self) -> Language:
         """Give what reads terms, in a runtime of its own."""
         return Language(Vm(self.config.settings.runtime))
+
+    def _gates(self) -> Judge | None:
+        """Compile the operator's gates, or raise every mistake in them."""
+        judge = make_judge(self.config, self.schema)
+        if self.config.document.problems:
+            raise ConfigError(self.config.document.problems)
+        return judge
 
     @property
     def schema(self) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .kinds import COUNT, FLAG, NAME, PATH, POSITIVE, RECORD, Kind, text, word
+from .kinds import COUNT, DURATION, FLAG, NAME, PATH, POSITIVE, RECORD, Kind, text, word
 from .setting import Setting
 
 _MOST_USD = 1_000_000_000
@@ -75,7 +75,32 @@ _CONTENT = (
     Setting("retain_days", POSITIVE, "how long it is kept (absent: until purged)"),
 )
 
+_GATE = (
+    Setting(
+        "when",
+        Kind(
+            "a filter as a profile has it, or a term of it",
+            {"type": ["string", "array", "object"]},
+        ),
+        "what it holds for: a predicate over the candidate and what is known of the attempt",
+    ),
+    Setting("reason", NAME, "the word that an approver reads (default: its name)"),
+)
+
 LEDGER_SETTINGS = (
+    Setting(
+        "gates",
+        Kind("a record of name to gate", RECORD.schema),
+        "attempts that a person has to approve before they are made; they need a `ledger`",
+        parts=_GATE,
+        is_each=True,
+    ),
+    Setting(
+        "approvals",
+        RECORD,
+        "how what a gate holds waits",
+        parts=(Setting("ttl_ms", DURATION, "how long, then it is denied (default 86400000, a day)"),),
+    ),
     Setting(
         "keys_root",
         _one_of("env", "file"),

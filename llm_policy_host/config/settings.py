@@ -53,6 +53,8 @@ class Settings:
     ledger: Mapping[str, Any] = field(default_factory=dict)
     accounts: Mapping[str, Any] = field(default_factory=dict)
     content: Mapping[str, Any] = field(default_factory=dict)
+    gates: Mapping[str, Any] = field(default_factory=dict)
+    approvals: Mapping[str, Any] = field(default_factory=dict)
 
 
 SOURCE_KINDS = ("json", "openrouter", "antseed")
@@ -193,6 +195,12 @@ SETTINGS = (
             Setting("queue_ms", POSITIVE, "how long one may wait, then 503 (default 5000)"),
             Setting("max_body_bytes", POSITIVE, "a larger body is a 413 (default 32 MiB)"),
             Setting("drain_ms", POSITIVE, "how long a stop waits for those under way (default 30000)"),
+            Setting(
+                "kept_ms",
+                POSITIVE,
+                "how long an answer is kept for a repeat of its Idempotency-Key (default 86400000)",
+            ),
+            Setting("max_kept_bytes", COUNT, "how much of such answers, the newest (default 64 MiB)"),
         ),
     ),
     Setting(
@@ -254,6 +262,8 @@ def read_settings(document: Document, runtimes: Iterable[str]) -> Settings:
     for key, value in host.items():
         _read_setting(document, key, value, good)
     _check_profiles(document, good.get("keys") or {})
+    if "keys_root" in good and "ledger" not in good:
+        document.report(("host", "keys_root"), "minted keys need a `host.ledger` that knows them")
     _check_accounts(document, good.get("accounts") or {}, good.get("ledger"))
     _check_content(document, good.get("content") or {}, good.get("ledger"))
     return Settings(**good)

@@ -71,7 +71,7 @@ class Gate:
 class Judge:
     """Finds the first gate that holds, in one runtime of its own; without state."""
 
-    def __init__(self, vm: Vm, gates: Sequence[Gate], judge: object) -> None:
+    def __init__(self, vm: Vm, gates: Sequence[Gate], judge: Any) -> None:
         self._vm = vm
         self._gates = gates
         self._judge = judge

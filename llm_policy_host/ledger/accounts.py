@@ -220,7 +220,7 @@ class Accounts:
             node = node.parent
 
     def _decide(self, event: Stamped) -> None:
-        if event.core["decision"] == "deny":
+        if event.core["decision"] in ("deny", "expire"):
             self._give_back(event.run or "", _ASKING)
 
     def _end(self, event: Stamped) -> None:

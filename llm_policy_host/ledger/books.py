@@ -9,12 +9,16 @@ from os import urandom
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llm_policy_host.errors import LedgerError
+from llm_policy_host.ports import Reopened
+from llm_policy_host.values import Turned
 
 from .contexts import Contexts
 from .digests import Memo, params_digest, shape_digest, without_addresses
 from .encoding import encode, text_of
 from .event import Draft, blob_digest
 from .flow_pages import FlowEntry
+from .approvals import decided
+from .desk import read_parked, route_of
 from .pages import RunEntry
 
 if TYPE_CHECKING:
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from llm_policy_host.ports import Books, Clock, Grounds, Keep, Pricer, Provider
     from llm_policy_host.values import Call, Contract, Estimate, Plain
 
+    from .desk import Desk
     from .event import Event
     from .log import Log
 
@@ -74,6 +79,7 @@ class LedgerBooks:
         lock: threading.Lock | None = None,
         payers: tuple[str, ...] = (),
         keep: Keep | None = None,
+        desk: Desk | None = None,
     ) -> None:
         self.log = log
         self.clock = clock
@@ -85,6 +91,7 @@ class LedgerBooks:
         self.is_shared = log.is_shared
         self.payers = payers
         self.keep = keep
+        self.desk = desk
         self._lock = lock or threading.Lock()
         self._known: OrderedDict[str, None] = OrderedDict()
         self._policies: OrderedDict[str, str] = OrderedDict()
@@ -100,7 +107,37 @@ class LedgerBooks:
 
     def begin(self, contract: Contract, *, is_stream: bool) -> RunEntry:
         """Open a run's page."""
+        self._sweep()
         return RunEntry(self, contract, is_stream=is_stream)
+
+    def reopen(self, contract: Contract, shape: Plain, *, is_stream: bool) -> Reopened | Turned:
+        """Go on with the page of a run that was put off, if a person let it and the request is the same."""
+        desk = self.desk
+        if desk is None:
+            return Turned("approval_unknown")
+        self._sweep()
+        entry = RunEntry(self, contract, is_stream=is_stream)
+        asking = desk.again(entry.tenant, contract)
+        if isinstance(asking, Turned):
+            return asking
+        parked = read_parked(self.log.store.blob_get(asking.parked or ""))
+        entry.take_up(asking, shape, parked["page"])
+        target = None if asking.redirected is None else route_of(asking.redirected)
+        return Reopened(entry, parked, target)
+
+    def _sweep(self) -> None:
+        """Deny what waited too long; its reservation is free again."""
+        if self.desk is None:
+            return
+        drafts = [
+            draft
+            for asking in self.desk.approvals.due(self.clock.now_ms())
+            for draft in decided(asking, "expire", "host")
+        ]
+        if drafts and self.is_shared:
+            self.spawn(self.accept(drafts))
+        elif drafts:
+            self.append(drafts)
 
     def begin_flow(self, contract: Contract, *, is_stream: bool, run: str | None = None) -> FlowEntry:
         """Open a flow's page, or that of one that goes on."""

@@ -6,13 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 from llm_policy_host.errors import LedgerError
 
+from .account import Refusal
 from .accounts import Accounts
+from .approvals import Approvals
 from .keyring import KeyRing
+from .sessions import Sessions
 
 if TYPE_CHECKING:
-    from .account import Refusal
-    from .accounts import Emitted, Stamped
+    from .accounts import Emitted
     from .chain import Fold
+    from .event import Event
+
+
+TURNS_EXCEEDED = "turns_exceeded"
+"""The code of a request to a session that has had all its turns."""
 
 
 class AccountRefusedError(LedgerError):
@@ -25,11 +32,13 @@ class AccountRefusedError(LedgerError):
 
 
 class Folds:
-    """The accounts and the keys of a log."""
+    """The accounts and the keys of a log, its sessions, and what waits for approval."""
 
     def __init__(self) -> None:
         self.accounts = Accounts()
         self.ring = KeyRing()
+        self.sessions = Sessions()
+        self.approvals = Approvals()
         self._checked: dict[str, Any] | None = None
 
     def check(self, draft: Emitted, ts: int) -> None:
@@ -37,15 +46,20 @@ class Folds:
         refusal = self.accounts.check(draft, ts)
         if refusal is not None:
             raise AccountRefusedError(refusal)
+        if self.sessions.is_used_up(draft):
+            raise AccountRefusedError(Refusal(TURNS_EXCEEDED, draft.core["session"], "turns"))
+        self.approvals.check(draft)
         self._checked = draft.core
 
-    def apply(self, event: Stamped) -> None:
+    def apply(self, event: Event) -> None:
         """Take an event; one that was not checked just now, because it is read from a store, is checked."""
         if event.core is not self._checked:
             self.check(event, event.ts)
         self._checked = None
         self.accounts.apply(event)
         self.ring.apply(event)
+        self.sessions.apply(event)
+        self.approvals.apply(event)
 
 
 def _conforms(folds: Folds) -> Fold:

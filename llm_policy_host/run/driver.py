@@ -6,10 +6,12 @@ import dataclasses
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
-from llm_policy_host.values import Cost, Failure, Inputs, Refused, Response, Result, StreamChunk
+from llm_policy_host.ledger.desk import APPROVAL_REQUIRED
+from llm_policy_host.values import Approval, Cost, Failure, Held, Inputs, Refused, Response, Result, StreamChunk
 
 from .lanes import Lanes
 from .nobooks import NoBooks
+from .parking import parked, reopened
 from .reading import read_ranking, read_trace
 from .sender import Ended, Sender
 from .shape import shape
@@ -93,9 +95,9 @@ class Driver:
                     await self._wait(run)
                 else:
                     outcome = await self._sender.send(run)
-                    if contract.origin.is_resumable and not isinstance(outcome, Refused):
+                    if contract.origin.is_resumable and not isinstance(outcome, Refused | Held):
                         await run.page.keep(outcome)
-                    self._settle(run, outcome)
+                    await self._take(run, outcome)
         except BaseException:
             self._leave(run)
             raise
@@ -125,7 +127,7 @@ class Driver:
                 async with aclosing(self._sender.stream(run)) as items:
                     async for item in items:
                         if isinstance(item, Ended):
-                            self._settle(run, item.outcome)
+                            await self._take(run, item.outcome)
                         else:
                             yield item
         finally:
@@ -155,6 +157,9 @@ class Driver:
     # Steps ------------------------------------------------------------------------------------
 
     def _open(self, contract: Contract, *, is_stream: bool = False) -> Run:
+        if contract.origin.approval is not None:
+            now_ms = self._clock.now_ms()
+            return reopened(contract, self._books, self._engine, self._around, now_ms, is_stream=is_stream)
         bound_ms = self._around.deadline_ms if contract.deadline_ms is None else contract.deadline_ms
         number, seed, others = self._around.open_run(
             self._seed(contract), self._around.gather(), is_given=contract.seed is not None
@@ -195,6 +200,7 @@ class Driver:
     def _leave(self, run: Run) -> None:
         """End a run that its caller left; nobody is to blame."""
         if not run.is_over:
+            run.page.outcome(None, run.sent)
             run.step = self._engine.abandon(run.step.handle, self._clock.now_ms(), "cancelled")
             run.page.end(run.step, is_cancelled=True)
 
@@ -204,12 +210,23 @@ class Driver:
         await self._clock.sleep_ms(wait_ms)
         run.step = self._engine.wake(run.step.handle, self._clock.now_ms())
 
+    async def _take(self, run: Run, outcome: Response | Failure | Refused | Held | None) -> None:
+        """Take what came of an attempt; one that a gate holds is put off."""
+        if isinstance(outcome, Held):
+            made = await run.page.park(parked(run, self._engine, self._clock.now_ms()))
+            if isinstance(made, Approval):
+                run.approval = made
+                return
+            outcome = made
+        self._settle(run, outcome)
+
     def _settle(self, run: Run, outcome: Response | Failure | Refused | None) -> None:
         """Tell the books and the core how an attempt ended; None when the run's own deadline cut it."""
         now_ms = self._clock.now_ms()
         if isinstance(outcome, Refused):
             run.refused = outcome
-            run.step = self._engine.abandon(run.step.handle, now_ms, BUDGET_EXCEEDED)
+            error = APPROVAL_REQUIRED if outcome.code == APPROVAL_REQUIRED else BUDGET_EXCEEDED
+            run.step = self._engine.abandon(run.step.handle, now_ms, error)
             return
         run.page.outcome(outcome, run.sent)
         if outcome is None:
@@ -233,7 +250,7 @@ class Driver:
         return Result(
             ok=ok,
             response=run.response if ok else None,
-            error="timeout" if run.is_late else data.get("error"),
+            error="timeout" if run.is_late else APPROVAL_REQUIRED if run.approval is not None else data.get("error"),
             refusal=dataclasses.asdict(run.refused) if run.refused else data.get("refusal") or None,
             chosen=data.get("chosen") or None,
             trace=read_trace(data.get("trace")),
@@ -243,6 +260,7 @@ class Driver:
             upstream_ms=run.upstream_ms,
             seed=run.seed,
             run_id=run.page.run_id,
+            approval=run.approval,
         )
 
     def _cost(self, run: Run, chosen: Mapping[str, Any]) -> Cost:

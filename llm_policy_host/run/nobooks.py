@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llm_policy_host.values import Refused, Turned
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
@@ -24,6 +26,14 @@ class NoPage:
         """Let it be made."""
 
     async def keep(self, outcome: Response | Failure | None) -> None:
+        """Keep nothing."""
+
+    async def park(self, parked: Mapping[str, Any]) -> Refused:
+        """Put nothing off: no gate holds here."""
+        del parked
+        return Refused("approval_required")
+
+    def give_up(self, error: str) -> None:
         """Keep nothing."""
 
     def outcome(self, outcome: Response | Failure | None, sent: Attempt | None) -> None:
@@ -62,6 +72,11 @@ class NoBooks:
         """Give the page."""
         del contract, is_stream
         return self._page
+
+    def reopen(self, contract: Contract, shape: Plain, *, is_stream: bool) -> Turned:
+        """Know of no run that was put off."""
+        del contract, shape, is_stream
+        return Turned("approval_unknown")
 
     def begin_flow(self, contract: Contract, *, is_stream: bool, run: str | None = None) -> NoFlowPage:
         """Give the page of flows."""

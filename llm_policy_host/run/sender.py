@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llm_policy_host.values import Attempt, Credential, Failure, Refused, Response
+from llm_policy_host.values import Attempt, Credential, Failure, Held, Refused, Response
 
 from .assembly import Assembly
 from .attempt import Asked, Ready, call_of, changes
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Ended:
     """How an attempt ended, or that it is not to be made; None when the run's own deadline cut it."""
 
-    outcome: Response | Failure | Refused | None
+    outcome: Response | Failure | Refused | Held | None
 
 
 class Sender:
@@ -50,7 +50,7 @@ class Sender:
         self._around = surroundings
         self._lanes = lanes
 
-    async def send(self, run: Run) -> Response | Failure | Refused | None:
+    async def send(self, run: Run) -> Response | Failure | Refused | Held | None:
         """Make an attempt and give how it ended; None when the run's own deadline cut it.
 
         The one choke point (spec 5.1): it is proposed, waits in its lane, gets its credential, is sent.
@@ -74,9 +74,11 @@ class Sender:
         finally:
             lane.leave()
 
-    async def _verdict(self, run: Run, verdict: Refused | Awaitable[Refused | None]) -> Refused | None:
+    async def _verdict(
+        self, run: Run, verdict: Held | Refused | Awaitable[Refused | None]
+    ) -> Held | Refused | None:
         """Wait for the books, where they cannot say at once; `ExpiredError` beyond the run's deadline."""
-        if isinstance(verdict, Refused):
+        if isinstance(verdict, Held | Refused):
             return verdict
         return await within(self._clock, self._left_ms(run), verdict)
 

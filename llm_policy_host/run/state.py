@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from llm_policy_host.ports import Page, Pricer
     from llm_policy_host.values import (
+        Approval,
         Attempt,
         Change,
         Contract,
@@ -72,6 +73,7 @@ class Run:
     upstream_ms: float = 0.0
     response: Response | None = None
     refused: Refused | None = None
+    approval: Approval | None = None
     sent: Attempt | None = None
     credentials: dict[str, Credential] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
@@ -80,4 +82,4 @@ class Run:
     @property
     def is_over(self) -> bool:
         """Whether nothing more will be asked for it."""
-        return self.is_late or self.step.status == "done"
+        return self.is_late or self.approval is not None or self.step.status == "done"

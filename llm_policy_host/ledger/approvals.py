@@ -1,0 +1,174 @@
+"""Attempts that wait for a person, as a fold over events: who asked, for what, and what was decided.
+
+INVARIANT: nobody decides on his own request: not by the key that made it nor by one narrowed from it, which
+has its id, and not from the session that it came through.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from llm_policy_host.errors import LedgerError
+
+from .event import Draft
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from .accounts import Emitted
+    from .event import Event
+
+WAITING: Final = "waiting"
+STATES: Final[Mapping[str, str]] = {
+    "approve": "approved",
+    "redirect": "redirected",
+    "deny": "denied",
+    "expire": "expired",
+}
+"""What each decision makes of what waits for it."""
+
+GRANTED: Final = frozenset({"approved", "redirected"})
+_REMEMBERED: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """An attempt that was not made, because a gate held."""
+
+    id: str
+    run: str
+    tenant: str
+    gate: str
+    reason: str
+    target: str
+    attempt: int
+    estimate_micro: int | None
+    asked_ms: int
+    until_ms: int
+    parked: str | None
+    request: str | None
+    key_id: str | None
+    session: str | None
+    state: str = WAITING
+    redirected: str | None = None
+    decided_by: str | None = None
+
+    def is_of(self, key_id: str | None, session: str | None) -> bool:
+        """Whether a key or a session is the one that the request came through."""
+        return (key_id is not None and key_id == self.key_id) or (session is not None and session == self.session)
+
+
+class Approvals:
+    """The fold: all that wait, and the last of those that do no longer."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, Asking] = {}
+        self._granted: dict[str, Asking] = {}
+        self._over: OrderedDict[str, Asking] = OrderedDict()
+        self._by_run: dict[str, str] = {}
+
+    def find(self, approval: str) -> Asking | None:
+        """Give one by its id."""
+        return self._waiting.get(approval) or self._granted.get(approval) or self._over.get(approval)
+
+    def waiting(self) -> list[Asking]:
+        """Give those that wait for a decision, the oldest first."""
+        return list(self._waiting.values())
+
+    def all(self) -> list[Asking]:
+        """Give all that are known, the oldest first."""
+        found = [*self._over.values(), *self._granted.values(), *self._waiting.values()]
+        return sorted(found, key=lambda asking: (asking.asked_ms, asking.id))
+
+    def due(self, now_ms: int) -> Iterator[Asking]:
+        """Give those whose time is over."""
+        for asking in self._waiting.values():
+            if asking.until_ms <= now_ms:
+                yield asking
+
+    def check(self, draft: Emitted) -> None:
+        """Refuse a decision on one's own request."""
+        if draft.type != "ApprovalDecided":
+            return
+        asking, core = self._waiting.get(draft.core["approval"]), draft.core
+        if asking is not None and asking.is_of(core.get("key_id"), core.get("session")):
+            raise LedgerError("own_request", "core.key_id", "nobody decides on his own request")
+
+    def apply(self, event: Event) -> None:
+        """Take an event of the log into account."""
+        kind, run = event.type, event.run
+        if kind == "ApprovalRequested":
+            asking = _asking(event)
+            self._waiting[asking.id] = asking
+            self._by_run[asking.run] = asking.id
+        elif run in self._by_run:
+            self._go_on(kind, run or "", event)
+
+    def _go_on(self, kind: str, run: str, event: Event) -> None:
+        name = self._by_run[run]
+        if kind == "ApprovalDecided":
+            core = event.core
+            asking = replace(
+                self._waiting.pop(name),
+                state=STATES[core["decision"]],
+                redirected=core.get("target"),
+                decided_by=core.get("key_id") or event.by,
+            )
+            if asking.state in GRANTED:
+                self._granted[name] = asking
+            else:
+                self._end(asking)
+            return
+        # the run goes on, or is over
+        del self._by_run[run]
+        place = self._waiting if name in self._waiting else self._granted
+        if name in place:
+            asking = place.pop(name)
+            self._end(replace(asking, state="used" if kind == "AttemptProposed" else "ended"))
+
+    def _end(self, asking: Asking) -> None:
+        self._over[asking.id] = asking
+        if len(self._over) > _REMEMBERED:
+            self._over.popitem(last=False)
+
+
+def _asking(event: Event) -> Asking:
+    core, refs = event.core, event.refs
+    return Asking(
+        core["approval"],
+        event.run or "",
+        event.tenant,
+        core["gate"],
+        core.get("reason") or core["gate"],
+        core["target"],
+        core["attempt"],
+        core.get("estimate_micro"),
+        event.ts,
+        event.obs.get("until_ms") or event.ts,
+        refs.get("state"),
+        refs.get("request"),
+        core.get("key_id"),
+        core.get("session"),
+    )
+
+
+def decided(
+    asking: Asking,
+    decision: str,
+    by: str,
+    *,
+    target: str | None = None,
+    key_id: str | None = None,
+    session: str | None = None,
+) -> list[Draft]:
+    """Give the events of a decision; one that grants nothing ends its run."""
+    core: dict[str, Any] = {"approval": asking.id, "decision": decision}
+    given = {"target": target, "key_id": key_id, "session": session}
+    core |= {name: value for name, value in given.items() if value is not None}
+    drafts = [Draft("ApprovalDecided", by, asking.tenant, asking.run, core=core)]
+    if STATES[decision] not in GRANTED:
+        error = {"attempts": asking.attempt - 1, "error": f"approval_{STATES[decision]}"}
+        drafts.append(Draft("RunFailed", "host", asking.tenant, asking.run, core=error))
+    return drafts
