@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from llm_policy_host.ledger.account import RESOURCES, WINDOWS_MS
+from llm_policy_host.ledger.usage import BY
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -31,9 +34,10 @@ def document() -> Json:
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+                "api-key": {"type": "apiKey", "in": "header", "name": "api-key"},
             },
         },
-        "security": [{}, {"bearer": []}, {"x-api-key": []}],
+        "security": [{}, {"bearer": []}, {"x-api-key": []}, {"api-key": []}],
     }
 
 
@@ -283,6 +287,31 @@ _SCHEMAS: Final[Mapping[str, Json]] = {
         ("id", "object", "owned_by"),
     ),
     "Models": _record({"object": {"const": "list"}, "data": _list(_ref("Model"))}, ("object", "data")),
+    "Usage": _record(
+        {
+            "object": {"const": "usage"},
+            "key": _maybe(_text()),
+            "accounts": _list(_ref("Account")),
+            "remaining": _ref("Amounts"),
+            "by": {"enum": [*BY]},
+            "data": _list(_ref("Used")),
+            "total": _ref("Used"),
+        },
+        ("object",),
+    ),
+    "Account": _record(
+        {
+            "account": _text(),
+            "parent": _maybe(_text()),
+            "window": {"enum": [*WINDOWS_MS]},
+            "resets_at_ms": _maybe(_COUNT),
+            "is_shadow": {"type": "boolean"},
+            **{name: _ref("Amounts") for name in ("limits", "used", "held")},
+        },
+        ("account", "window", "limits", "used", "held"),
+    ),
+    "Amounts": _record(dict.fromkeys(RESOURCES, _COUNT)),
+    "Used": _record(dict.fromkeys(("attempts", "failed", *RESOURCES), _COUNT)),
     "Record": _record(),
     "RankBody": _record({**_ROUTED, **_SAMPLED, "messages": _list(_ref("Message"), minItems=1)}),
     "Ranking": _record({"ordered": _list(_record()), "rejected": _list(_record())}, ("ordered", "rejected")),
@@ -308,13 +337,18 @@ _REFUSED: Final[Mapping[int, str]] = {
 }
 
 _FAILED: Final[Mapping[int, str]] = {
-    402: "the budget is spent",
-    429: "every provider limits its rate; see Retry-After",
+    402: "no account pays for it: `metadata` names account and resource",
+    409: "the request of this Idempotency-Key is under way, or its answer is no longer kept",
+    422: "this Idempotency-Key came with another request",
+    429: "every provider, or the key, limits its rate; see Retry-After",
     500: "the gateway failed",
     502: "the providers failed",
     503: "nobody is there for now, or the gateway has enough to do; see Retry-After",
     504: "no provider answered in time",
 }
+
+_BOOKED: Final = ("run-id", "remaining-usd", "remaining-tokens", "remaining-calls", "replayed")
+"""Headers of a gateway with a ledger, where there is something to tell."""
 
 _HEADERS: Final[Json] = {
     f"x-llm-policy-{name}": {"schema": _text()}
@@ -328,7 +362,15 @@ _HEADERS: Final[Json] = {
         "cost-usd",
         "cost-basis",
         "overhead-ms",
+        *_BOOKED,
     )
+}
+
+_ONCE: Final[Json] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "where a ledger is kept: a repeat gets the answer that there was, and nobody is asked",
+    "schema": _text(minLength=1, maxLength=255, pattern="^[ -~]+$"),
 }
 
 
@@ -354,7 +396,7 @@ def _skin(summary: str, body: str, schema: str, *, is_streamed: bool = True) -> 
     answers = _answers(schema, {**_REFUSED, **_FAILED}, headers=_HEADERS)
     if is_streamed:
         answers["200"]["content"]["text/event-stream"] = {}
-    return {"post": _post(summary, body, answers)}
+    return {"post": {**_post(summary, body, answers), "parameters": [_ONCE]}}
 
 
 def _get(summary: str, schema: str, statuses: Mapping[int, str]) -> Json:
@@ -380,6 +422,16 @@ _V1: Final[Mapping[str, Json]] = {
     },
     "/v1/completions": _skin("OpenAI's completions", "CompletionsBody", "Completion"),
     "/v1/embeddings": _skin("OpenAI's embeddings", "EmbeddingsBody", "Embeddings", is_streamed=False),
+    "/v1/usage": {
+        "get": {
+            "summary": "what the key's accounts have left; with `by`, what was used over a period",
+            "parameters": [
+                {"name": "by", "in": "query", "schema": {"enum": [*BY]}},
+                *({"name": name, "in": "query", "schema": _COUNT} for name in ("from_ms", "to_ms")),
+            ],
+            "responses": _answers("Usage", {**_LISTED, 400: _REFUSED[400], 404: "no ledger is kept here"}),
+        }
+    },
     "/v1/models": _get("every family, and every profile as `profile:NAME`", "Models", _LISTED),
     "/v1/models/{name}": {
         **_get("one of them", "Model", {**_LISTED, 404: "no such model"}),
