@@ -51,9 +51,12 @@ class Held:
 
 
 class ContentFile:
-    """The file. Threads take turns; `mark` tells the deployment's key: another one's file is refused."""
+    """The file. Threads take turns; `mark` tells the deployment's key: another one's file is refused.
 
-    def __init__(self, path: Path, mark: str) -> None:
+    Without a mark nothing is asked of the key: to count, and to purge, nobody needs it.
+    """
+
+    def __init__(self, path: Path, mark: str | None) -> None:
         self._where = str(path)
         self._lock = threading.RLock()
         try:
@@ -69,7 +72,7 @@ class ContentFile:
             self._sql.close()
             raise
 
-    def _make(self, mark: str) -> None:
+    def _make(self, mark: str | None) -> None:
         with self._told():
             kind = self._sql.execute("PRAGMA application_id").fetchone()[0]
             version = self._sql.execute("PRAGMA user_version").fetchone()[0]
@@ -82,10 +85,14 @@ class ContentFile:
             self._sql.execute("PRAGMA journal_mode=WAL")
             self._sql.execute("PRAGMA secure_delete=ON")
             self._sql.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-            with self.transaction():
-                self._sql.execute(
-                    "INSERT INTO deployment SELECT ? WHERE NOT EXISTS (SELECT * FROM deployment)", (mark,)
-                )
+        if mark is not None:
+            self._check(mark)
+
+    def _check(self, mark: str) -> None:
+        with self.transaction():
+            self._sql.execute(
+                "INSERT INTO deployment SELECT ? WHERE NOT EXISTS (SELECT * FROM deployment)", (mark,)
+            )
             found = self._sql.execute("SELECT mark FROM deployment").fetchone()[0]
         if found != mark:
             raise StoreError(self._where, "was made with another `host.content.key`")
@@ -135,6 +142,14 @@ class ContentFile:
                 (run,),
             ).fetchall()
 
+    def runs(self, prefix: str) -> Sequence[str]:
+        """Give the runs of which something is kept and whose names begin so."""
+        with self._lock, self._told():
+            found = self._sql.execute(
+                "SELECT DISTINCT run FROM content WHERE substr(run, 1, ?) = ? ORDER BY run", (len(prefix), prefix)
+            ).fetchall()
+        return [run for (run,) in found]
+
     def expire(self, before_ms: int) -> int:
         """Forget what was put before a moment."""
         with self.transaction():
@@ -152,6 +167,12 @@ class ContentFile:
                 self._where, "the key is destroyed, but another process still reads: purge once more"
             )
         return bool(keys), gone
+
+    def tenants(self) -> Sequence[str]:
+        """Name the tenants that have a key, or of whom something is kept."""
+        with self._lock, self._told():
+            found = self._sql.execute("SELECT tenant FROM tenant_key UNION SELECT tenant FROM content ORDER BY 1")
+            return [tenant for (tenant,) in found]
 
     def held(self) -> Sequence[Held]:
         """Give what is kept, by tenant and level."""
