@@ -121,7 +121,7 @@ _SOURCE = (
     ),
 )
 
-RIGHTS = ("policy", "metadata", "extra_candidates", "auth_override", "admin")
+RIGHTS = ("policy", "metadata", "extra_candidates", "auth_override", "approve", "session", "admin")
 """What a key of the gateway may besides asking."""
 
 _DIGEST = {"type": "string", "pattern": "^[0-9a-f]{64}$", "maxLength": 64}
@@ -145,7 +145,8 @@ _KEY = (
         "may",
         list_of("a list of " + " ".join(f"`{right}`" for right in RIGHTS), {"enum": list(RIGHTS)}),
         "what its caller may besides: give a policy of his own, see how an answer came about, bring"
-        " candidates, call a provider with a key of his own, administrate",
+        " candidates, call a provider with a key of his own, decide what waits for approval, open"
+        " sessions, administrate",
     ),
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llm_policy_host.ledger.desk import read_parked, route_of
 from llm_policy_host.values import Failure, Step, Turned
 
 from .nobooks import NoPage
@@ -72,3 +73,11 @@ def _turned(contract: Contract, turned: Turned, now_ms: int) -> Run:
 
 def _failure(kept: Mapping[str, Any]) -> Failure:
     return Failure(kept["kind"], kept.get("status"), kept.get("retry_after_ms"))
+
+
+def refusal_of(engine: Engine, data: bytes | None, target: str, now_ms: int) -> str | None:
+    """Say why a run that waits cannot go to another route; None where its policy lists it."""
+    kept = read_parked(data)
+    text = kept["handle"].encode(errors="surrogateescape")
+    step = engine.revive(text, now_ms, route_of(target))
+    return step if isinstance(step, str) else None

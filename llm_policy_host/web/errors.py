@@ -57,7 +57,7 @@ class Problem:
     @property
     def is_final(self) -> bool:
         """Whether the same request will never fare better, though its status may sound like it."""
-        return self.code == "idempotency_answer_gone"
+        return self.code in _FINAL
 
     def as_metadata(self) -> dict[str, Any]:
         """Give what every skin adds to its own error shape."""
@@ -76,6 +76,18 @@ def invalid(message: str, param: str | None = None, code: str = "invalid_request
     """Refuse a request for its own fault."""
     return RefusedError(400, code, message, param)
 
+
+# What came of a request that waits for a person, or was asked again: status and words.
+_APPROVALS: Final[Mapping[str, tuple[int, str]]] = {
+    "approval_required": (403, "this needs a person's approval, for which a part of a flow cannot wait"),
+    "approval_denied": (403, "an approver denied this request"),
+    "approval_expired": (403, "nobody approved this request in time"),
+    "approval_unknown": (404, "no such approval of yours"),
+    "approval_used": (409, "the run of this approval has gone on already"),
+    "approval_stale": (409, "the run of this approval cannot go on: the catalog or the policy has changed"),
+    "approval_mismatch": (422, "this is not the request that the approval is of"),
+}
+_FINAL: Final = frozenset({"idempotency_answer_gone", "approval_used", "approval_stale"})
 
 # A failure kind that ended a run: status, code, and whether the provider's words may be passed on,
 # which they may only where the caller's own request is at fault.
@@ -112,6 +124,10 @@ def problem_of(result: Result, recovery_ms: int | None = None) -> Problem:
         return Problem(400, str(refusal.get("code")), message, refusal.get("path"), metadata=metadata)
     if result.error == "unknown_profile":
         return Problem(404, "unknown_profile", "no such profile", "model", metadata=metadata)
+    waited = _APPROVALS.get(result.error or "")
+    if waited is not None:
+        status, words = waited
+        return Problem(status, str(result.error), words, metadata={**metadata, "run_id": result.run_id})
     if result.error == "no_candidates":
         return _nobody(metadata, recovery_ms)
     return _failed(result, metadata, recovery_ms)

@@ -11,6 +11,7 @@ from llm_policy_host.run.driver import BUDGET_EXCEEDED
 from llm_policy_host.values import Cost, Result
 
 from . import report
+from .approvals import waiting_body
 from .body import write_json
 from .errors import Problem, problem_of
 from .recovery import recovery_ms
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from llm_policy_host.ports import Timer
-    from llm_policy_host.values import Contract, StreamChunk
+    from llm_policy_host.values import Approval, Contract, StreamChunk
 
     from .gateway import Parts, Receive, Send
     from .host import GatewayHost
@@ -74,10 +75,20 @@ class Exchange:
 
     async def _fail(self, host: GatewayHost, contract: Contract, result: Result) -> None:
         """Say why there is no answer; where nobody was eligible, plan once more to learn who was refused."""
+        if result.approval is not None:
+            await self._wait(result, result.approval)
+            return
         if result.error == "no_candidates" and not result.trace.rejected:
             rejected = host.rank(contract).rejected
             result = dataclasses.replace(result, trace=dataclasses.replace(result.trace, rejected=rejected))
         await self.refuse(self._problem(host, result), result)
+
+    async def _wait(self, result: Result, approval: Approval) -> None:
+        """Say that the request waits for a person (202)."""
+        self.note(202, result)
+        body = waiting_body(approval)
+        headers = [*self._headers(result), (b"location", body["status_url"].encode())]
+        await self._write(202, headers, write_json(body))
 
     def _problem(self, host: GatewayHost, result: Result) -> Problem:
         till = self._parts.till

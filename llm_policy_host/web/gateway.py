@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_policy_host.errors import LedgerError
 
+from .approvals import approval_of, session_of
 from .body import parse_record, read_body
 from .errors import Problem, RefusedError, invalid
 from .exchange import Departure, Exchange
@@ -119,9 +120,13 @@ class Gateway:
         known = "" if key is None else digest_of(f"{asked.profile or ''}{skin.path}", body)
         contract = self.contract(skin, body, asked, host)
         check_rights(asked.caller, contract, is_stream=asked.is_stream)
-        origin = await till.origin(asked.caller, skin.path[1:], content_of(asked.headers))
-        contract = dataclasses.replace(contract, origin=origin)
-        if key is None:
+        session, approval = session_of(asked.headers), approval_of(asked.headers)
+        if approval is not None:
+            await till.refresh(0)
+        origin = await till.origin(asked.caller, skin.path[1:], content_of(asked.headers), session)
+        contract = dataclasses.replace(contract, origin=dataclasses.replace(origin, approval=approval))
+        exchange.accounts = origin.accounts
+        if key is None or approval is not None:
             await self._run(exchange, host, contract)
             return
         await till.refresh(0)

@@ -214,6 +214,8 @@ def digest_of(path: str, body: Mapping[str, Any]) -> str:
 
 def is_free(result: Result) -> bool:
     """Whether a run has no answer, and no vendor charges for what it tried."""
+    if result.approval is not None:
+        return False  # it is there, and waits
     return not result.ok and all(failure.kind in UNPAID for failure in result.failures)
 
 

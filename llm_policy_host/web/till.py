@@ -14,6 +14,7 @@ from llm_policy_host.ledger.caveats import CONTENT_LEVELS, least_content
 from llm_policy_host.ledger.event import Draft
 from llm_policy_host.ledger.keyring import rights_of, spending
 from llm_policy_host.ledger.kinds import NAME, expression
+from llm_policy_host.ledger.sessions import SESSION_ACCOUNT
 from llm_policy_host.values import Origin
 
 from .errors import Problem, RefusedError, invalid, tally
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from .report import Headers
 
+SESSION_HEADER: Final = "x-llm-policy-session"
 CONTENT_HEADER: Final = b"x-llm-policy-content"
 _LOCAL: Final = "local"
 _STALE_MS: Final = 1000.0
@@ -97,6 +99,11 @@ class Till:
         self._looked_ms = float("-inf")
 
     @property
+    def ledger(self) -> GatewayLedger:
+        """Give the ledger."""
+        return self._ledger()
+
+    @property
     def log(self) -> Log:
         """Give the log."""
         return self._ledger().log
@@ -131,6 +138,7 @@ class Till:
         may = {"policy"} if profiles is None else set()
         if "read_ledger" in rights:
             may.add("metadata")
+        may |= rights & {"approve", "session"}
         return Caller(grant.key_id, profiles, frozenset(may), Granted(grant, rights, minted.account))
 
     # Who pays ---------------------------------------------------------------------------------
@@ -146,21 +154,44 @@ class Till:
         path, openings = spending(granted.grant, account, accounts)
         return Purse(path[-1] if path else _LOCAL, path, openings)
 
-    async def origin(self, caller: Caller | None, api: str, content: str | None = None) -> Origin:
+    async def origin(
+        self, caller: Caller | None, api: str, content: str | None = None, session: str | None = None
+    ) -> Origin:
         """Say who asks, and through what; accounts of a key's own budgets are opened where they are not."""
         purse = self.purse(caller)
         for core in purse.openings:
             await self._open(purse.tenant, core)
         granted = None if caller is None else caller.granted
         name = caller.name if caller is not None and _is_name(caller.name) else None
+        accounts = purse.accounts
+        if session is not None:
+            accounts = self._session(session, name or None, accounts)
         return Origin(
             api=api,
             by="gateway",
             tenant=purse.tenant,
-            accounts=purse.accounts,
+            accounts=accounts,
             key_id=name or None,
+            session=session,
             content=least_content(content, None if granted is None else granted.grant.content),
         )
+
+    def _session(self, name: str, key_id: str | None, accounts: tuple[str, ...]) -> tuple[str, ...]:
+        """Give the path that pays in a session; to those whose it is not there is no such session."""
+        found = self.folds.sessions.find(name)
+        own = SESSION_ACCOUNT + name
+        path = self.folds.accounts.path(own) if own in self.folds.accounts else (own, *accounts)
+        if (
+            found is None
+            or found.closed is not None
+            or found.key_id not in (None, key_id)
+            or found.account not in (None, *accounts)
+            or path[1:] != accounts
+        ):
+            raise RefusedError(404, "unknown_session", "no such session of yours is open", SESSION_HEADER)
+        if not found.has_turns:
+            raise RefusedError(403, "turns_exceeded", "this session has had all its turns", SESSION_HEADER)
+        return path if own in self.folds.accounts else accounts
 
     async def _open(self, tenant: str, core: dict[str, Any]) -> None:
         ledger, draft = self._ledger(), Draft("AccountOpened", "keyholder", tenant, core=core)
@@ -191,6 +222,8 @@ class Till:
         code, account, resource = refusal.get("code"), refusal.get("account"), refusal.get("resource")
         until_ms, now_ms = refusal.get("until_ms"), self._clock.now_ms()
         metadata = {**tally(result), "account": account, "resource": resource, "until_ms": until_ms}
+        if code == "turns_exceeded":
+            return Problem(403, code, "this session has had all its turns", SESSION_HEADER, metadata=metadata)
         if code != "budget_exceeded":
             words = _UNPAID.get(str(code), "the account `{account}` does not take this call")
             return Problem(402, str(code), words.format(account=account), metadata=metadata)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from llm_policy_host.core.language import Refusal
 from llm_policy_host.run.explanation import explanation
 
+from .approvals import decide, list_approvals, show_approval
 from .errors import RefusedError, invalid
 from .keys import check_may
 from .skins.chat import Chat
@@ -242,5 +243,8 @@ HELPERS: Final[Sequence[tuple[str, str, Helper]]] = (
     ("POST", "/x/policy/templates/{template}", compile_template),
     ("GET", "/x/fields", fields),
     ("GET", "/x/health/routes", health),
+    ("GET", "/x/approvals", list_approvals),
+    ("GET", "/x/approvals/{approval}", show_approval),
+    ("POST", "/x/approvals/{approval}", decide),
 )
 """Every helper: method, path, who answers."""
