@@ -264,6 +264,8 @@ class RunEntry(Entry):
     def waits(self, ms: float) -> None:
         """Note a wait before the next attempt."""
         self._say("WaitScheduled", {"until_offset_ms": count(ms)})
+        if not self._books.is_shared:
+            self._flush_end()
 
     def end(self, step: Step, *, is_cancelled: bool = False) -> Awaitable[None] | None:
         """Note how the run ended; an attempt under way is settled as cut from outside."""
