@@ -88,12 +88,16 @@ class Approvals:
             if asking.until_ms <= now_ms:
                 yield asking
 
-    def check(self, draft: Emitted) -> None:
-        """Refuse a decision on one's own request."""
+    def check(self, draft: Emitted, ts: int) -> None:
+        """Refuse a decision on one's own request, and one that comes too late."""
         if draft.type != "ApprovalDecided":
             return
         asking, core = self._waiting.get(draft.core["approval"]), draft.core
-        if asking is not None and asking.is_of(core.get("key_id"), core.get("session")):
+        if asking is None:
+            return
+        if core["decision"] != "expire" and asking.until_ms <= ts:
+            raise LedgerError("expired", "core.approval", "its time to be decided is over")
+        if asking.is_of(core.get("key_id"), core.get("session")):
             raise LedgerError("own_request", "core.key_id", "nobody decides on his own request")
 
     def apply(self, event: Event) -> None:

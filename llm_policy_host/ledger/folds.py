@@ -48,7 +48,7 @@ class Folds:
             raise AccountRefusedError(refusal)
         if self.sessions.is_used_up(draft):
             raise AccountRefusedError(Refusal(TURNS_EXCEEDED, draft.core["session"], "turns"))
-        self.approvals.check(draft)
+        self.approvals.check(draft, ts)
         self._checked = draft.core
 
     def apply(self, event: Event) -> None:

@@ -32,6 +32,10 @@ HEADER: Final = b"x-llm-policy-approval"
 DECISIONS: Final = ("approve", "redirect", "deny")
 
 _RIGHT: Final = "approve"
+_REFUSED: Final = {
+    "lineage": ("approval_decided", "this was decided already"),
+    "expired": ("approval_expired", "its time to be decided is over"),
+}
 
 
 def waiting_body(approval: Approval) -> Body:
@@ -106,9 +110,10 @@ async def _write(till: Till, drafts: Sequence[Draft]) -> None:
             if isinstance(each, BaseException):
                 raise each
     except LedgerError as error:
-        if error.code != "lineage":
+        if error.code not in _REFUSED:
             raise
-        raise RefusedError(409, "approval_decided", "this was decided already", "approval") from None
+        code, words = _REFUSED[error.code]
+        raise RefusedError(409, code, words, "approval") from None
 
 
 async def _till(gateway: Gateway) -> Till:

@@ -1,0 +1,255 @@
+"""A gate over HTTP: a request waits, a person decides, the caller asks again; nobody decides on his own."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from llm_policy_host.ledger.keys import narrow
+
+from .caller import CHAT, HI, ask, get
+from .ledgered import ALL, Bank, bearer
+from .vendor import echo, selling
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .caller import Answer
+    from .gateway import Running
+    from .vendor import Vendor
+
+TOOL = {"type": "function", "function": {"name": "ls", "parameters": {"type": "object", "properties": {}}}}
+ASKING = {"messages": HI, "tools": [TOOL], "max_tokens": 5}
+GATES = {"tools": {"when": {"is": "tools"}, "reason": "has_tools"}}
+APPROVERS = ("approve",)
+
+
+@pytest.fixture
+def vendor() -> Iterator[Vendor]:
+    with selling(echo) as vendor:
+        yield vendor
+
+
+@pytest.fixture
+def bank(tmp_path: Path, vendor: Vendor) -> Bank:
+    routes = [{"provider": name, "price_in": 1, "price_out": 2} for name in ("acme", "spare")]
+    small = {"capabilities": {"context": 1000, "supports_tools": True}, "served_by": routes}
+    policy = {"filter": ["requirements", ["not", ["provider_eq", "banned"]]], "selector": "ordered"}
+    more = {"models": {"small": small}, "profiles": {"default": policy}}
+    host = {"accounts": {"team": {}, "other": {}}, "gates": GATES}
+    return Bank(tmp_path, vendor.origin, host, more)
+
+
+@pytest.fixture
+def asker(bank: Bank) -> str:
+    return bank.mint("team")
+
+
+@pytest.fixture
+def approver(bank: Bank) -> str:
+    return bank.mint("team", APPROVERS)
+
+
+def chat(gateway: Running, key: str, approval: str | None = None, *more: dict[str, str], **other: Any) -> Answer:
+    headers = bearer(key)
+    for each in more:
+        headers |= each
+    if approval is not None:
+        headers["x-llm-policy-approval"] = approval
+    return ask(gateway.url + CHAT, {**ASKING, **other}, headers=headers)
+
+
+def wait_for(gateway: Running, key: str, *more: dict[str, str], **other: Any) -> str:
+    """Ask for what a gate holds; give the approval's id."""
+    answer = chat(gateway, key, None, *more, **other)
+    assert answer.status == 202, answer.text
+    assert answer.data["state"] == "waiting"
+    assert answer.headers["location"] == answer.data["status_url"] == f"/x/approvals/{answer.data['id']}"
+    assert answer.own["run-id"] == answer.data["run_id"]
+    found: str = answer.data["id"]
+    return found
+
+
+def decide(
+    gateway: Running, key: str, approval: str, decision: str, *more: dict[str, str], **other: Any
+) -> Answer:
+    headers = bearer(key)
+    for each in more:
+        headers |= each
+    body = {"decision": decision, **other}
+    return ask(f"{gateway.url}/x/approvals/{approval}", body, headers=headers)
+
+
+def state(gateway: Running, key: str, approval: str) -> str:
+    found: str = get(f"{gateway.url}/x/approvals/{approval}", headers=bearer(key)).data["state"]
+    return found
+
+
+def told(bank: Bank, run: str) -> list[str]:
+    return [event["type"] for event in bank.events() if event["run"] == run]
+
+
+GONE_ON = [
+    "RequestReceived",
+    "PolicyAdmitted",
+    "ApprovalRequested",
+    "ApprovalDecided",
+    "AttemptProposed",
+    "AttemptOutcome",
+    "RunCompleted",
+]
+
+
+@pytest.mark.parametrize("is_stream", [False, True], ids=["unary", "streamed"])
+def test_a_request_waits_is_approved_and_answered(
+    bank: Bank, vendor: Vendor, asker: str, approver: str, *, is_stream: bool
+) -> None:
+    with bank.serving() as gateway:
+        assert chat(gateway, asker, tools=[]).status == 200
+        approval = wait_for(gateway, asker, stream=is_stream)
+        calls = len(vendor.asked)
+        assert chat(gateway, asker, approval, stream=is_stream).status == 202
+        assert state(gateway, asker, approval) == "waiting"
+        listed = get(f"{gateway.url}/x/approvals", headers=bearer(approver)).data["data"]
+        assert [(one["id"], one["gate"], one["reason"], one["target"]) for one in listed] == [
+            (approval, "tools", "has_tools", "acme|small")
+        ]
+        assert len(vendor.asked) == calls
+        assert decide(gateway, approver, approval, "approve").data["state"] == "approved"
+        answer = chat(gateway, asker, approval, stream=is_stream)
+        assert answer.status == 200, answer.text
+        assert "you said" in answer.text
+        assert len(vendor.asked) == calls + 1
+        again = chat(gateway, asker, approval, stream=is_stream)
+        assert (again.status, again.error["code"]) == (409, "approval_used")
+        assert again.headers["x-should-retry"] == "false"
+        late = decide(gateway, approver, approval, "deny")
+        assert (late.status, late.error["code"]) == (409, "approval_decided")
+        assert len(vendor.asked) == calls + 1
+    assert told(bank, answer.own["run-id"]) == GONE_ON
+
+
+def test_what_is_denied_is_no_call_and_frees_its_reservation(
+    bank: Bank, vendor: Vendor, asker: str, approver: str
+) -> None:
+    bank.host["accounts"] = {"team": {"calls": 1}}
+    with bank.serving() as gateway:
+        approval = wait_for(gateway, asker)
+        # what waits is reserved
+        refused = chat(gateway, asker, tools=[])
+        assert (refused.status, refused.error["code"]) == (402, "budget_exceeded")
+        assert decide(gateway, approver, approval, "deny").data["state"] == "denied"
+        denied = chat(gateway, asker, approval)
+        assert (denied.status, denied.error["code"]) == (403, "approval_denied")
+        assert not vendor.asked
+        assert chat(gateway, asker, tools=[]).status == 200
+    run = "run-" + approval.split("-")[1]
+    assert told(bank, run)[2:] == ["ApprovalRequested", "ApprovalDecided", "RunFailed"]
+
+
+def test_what_nobody_decides_in_time_is_denied(bank: Bank, vendor: Vendor, asker: str, approver: str) -> None:
+    bank.host |= {"accounts": {"team": {"calls": 1}}, "approvals": {"ttl_ms": 300}}
+    with bank.serving() as gateway:
+        approval = wait_for(gateway, asker)
+        time.sleep(0.35)
+        late = decide(gateway, approver, approval, "approve")
+        assert (late.status, late.error["code"]) == (409, "approval_expired")
+        # whoever comes next finds the reservation free
+        assert chat(gateway, asker, tools=[]).status == 200
+        expired = chat(gateway, asker, approval)
+        assert (expired.status, expired.error["code"]) == (403, "approval_expired")
+    assert len(vendor.asked) == 1
+
+
+def test_a_redirect_goes_where_the_policy_lets_it(bank: Bank, vendor: Vendor, asker: str, approver: str) -> None:
+    with bank.serving() as gateway:
+        approval = wait_for(gateway, asker)
+        for target in ("banned|small", "spare|nothing", "nobody|small"):
+            refused = decide(gateway, approver, approval, "redirect", target=target)
+            assert (refused.status, refused.error["code"]) == (422, "not_eligible"), refused.text
+        assert decide(gateway, approver, approval, "redirect").status == 400
+        moved = decide(gateway, approver, approval, "redirect", target="spare|small")
+        assert (moved.data["state"], moved.data["redirected_to"]) == ("redirected", "spare|small")
+        answer = chat(gateway, asker, approval)
+        assert (answer.status, answer.own["provider"]) == (200, "spare")
+    assert [asked.path.split("/")[1] for asked in vendor.asked] == ["spare"]
+    (proposed,) = bank.events("AttemptProposed")
+    assert proposed["core"]["provider_id"] == "spare"
+
+
+def test_nobody_decides_on_his_own_request(bank: Bank, vendor: Vendor, approver: str) -> None:
+    mighty = bank.mint("team", (*ALL, "approve"))
+    with bank.serving() as gateway:
+        approval = wait_for(gateway, mighty)
+        for key in (mighty, narrow(mighty, [("rights", ["approve"])])):
+            own = decide(gateway, key, approval, "approve")
+            assert (own.status, own.error["code"]) == (403, "own_request")
+        assert chat(gateway, mighty, approval).status == 202
+        assert decide(gateway, approver, approval, "approve").status == 200
+        assert chat(gateway, mighty, approval).status == 200
+        # and one that was narrowed before asks for what the whole key may not decide on
+        approval = wait_for(gateway, narrow(mighty, [("rights", ["call"])]))
+        assert decide(gateway, mighty, approval, "approve").error["code"] == "own_request"
+    assert len(vendor.asked) == 1
+
+
+def test_who_may_not_decide_learns_of_nothing(bank: Bank, asker: str) -> None:
+    other, stranger = bank.mint("other", APPROVERS), bank.mint("other")
+    with bank.serving() as gateway:
+        approval = wait_for(gateway, asker)
+        assert decide(gateway, asker, approval, "approve").error["code"] == "not_allowed"
+        assert decide(gateway, other, approval, "approve").status == 404
+        assert chat(gateway, stranger, approval).error["code"] == "approval_unknown"
+        for key in (other, stranger):
+            assert get(f"{gateway.url}/x/approvals/{approval}", headers=bearer(key)).status == 404
+        assert get(f"{gateway.url}/x/approvals", headers=bearer(other)).data["data"] == []
+        assert state(gateway, asker, approval) == "waiting"
+
+
+def test_another_request_does_not_go_on_in_its_place(
+    bank: Bank, vendor: Vendor, asker: str, approver: str
+) -> None:
+    with bank.serving() as gateway:
+        approval = wait_for(gateway, asker)
+        assert decide(gateway, approver, approval, "approve").status == 200
+        for other in ({"messages": [{"role": "user", "content": "other"}]}, {"max_tokens": 50}, {"tools": [TOOL] * 2}):
+            refused = chat(gateway, asker, approval, **other)
+            assert (refused.status, refused.error["code"]) == (422, "approval_mismatch")
+        assert not vendor.asked
+        assert chat(gateway, asker, approval).status == 200
+
+
+def test_what_waits_outlives_its_gateway_and_its_decision_another(
+    bank: Bank, vendor: Vendor, asker: str, approver: str
+) -> None:
+    with bank.serving() as gateway:
+        approval = wait_for(gateway, asker)
+    with bank.serving() as gateway:
+        assert chat(gateway, asker, approval).status == 202
+        assert decide(gateway, approver, approval, "approve").status == 200
+    assert not vendor.asked
+    with bank.serving() as gateway:
+        answer = chat(gateway, asker, approval)
+        assert answer.status == 200, answer.text
+        assert len(vendor.asked) == 1
+        assert chat(gateway, asker, approval).error["code"] == "approval_used"
+    run = answer.own["run-id"]
+    assert told(bank, run) == GONE_ON
+    assert b"you said" not in bank.data
+    assert b'"hi"' not in bank.data
+
+
+def test_a_run_whose_catalog_is_gone_ends(bank: Bank, vendor: Vendor, asker: str, approver: str) -> None:
+    with bank.serving() as gateway:
+        approval = wait_for(gateway, asker)
+        assert decide(gateway, approver, approval, "approve").status == 200
+    routes = bank.more["models"]["small"]["served_by"]
+    bank.more["models"]["small"]["served_by"] = routes[1:]
+    with bank.serving() as gateway:
+        stale = chat(gateway, asker, approval)
+        assert (stale.status, stale.error["code"]) == (409, "approval_stale")
+    assert told(bank, "run-" + approval.split("-")[1])[-1] == "RunFailed"
+    assert not vendor.asked
