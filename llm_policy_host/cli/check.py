@@ -11,6 +11,7 @@ from llm_policy_host.marketplace import placeless, unfed
 from llm_policy_host.values import Missing
 from llm_policy_host.wiring import Host
 
+from . import check_ledger
 from .output import FAILED, OK, add_json, print_json, table, warn
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("config", metavar="CONFIG", help="a config, YAML or Lua")
     parser.add_argument("--strict", action="store_true", help="exit with 1 on warnings too")
     parser.add_argument("--no-secrets", action="store_true", help="do not look whether secrets are set")
+    check_ledger.add_options(parser)
     add_json(parser)
     parser.set_defaults(do=do)
 
@@ -35,6 +37,8 @@ def add(commands: Commands) -> None:
 def do(arguments: argparse.Namespace) -> int:
     """Check; mistakes are reported by the command line's entry."""
     host = Host.from_config(arguments.config)
+    if arguments.ledger:
+        return check_ledger.check(arguments, host)
     profiles = dict(_identities(host))
     warnings = list(warnings_of(host, with_secrets=not arguments.no_secrets))
     is_good = not (warnings and arguments.strict)

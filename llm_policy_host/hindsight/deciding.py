@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 NOW_MS: Final = 0
 """The moment of every decision made again: what depended on moments is in the ctx, without them."""
 
-_SOON_MS = NOW_MS + 1
 _MANY_FAILURES = 1_000
 _NOWHERE: Final = "http://nowhere.invalid"
 _NO_PARAMS: Final = frozenset(
@@ -47,8 +47,15 @@ class Again:
 class Decider:
     """Decides past runs in one runtime; engines of the catalogs are made once."""
 
-    def __init__(self, get: Callable[[str], bytes | None], runtime: str | None = None) -> None:
+    def __init__(
+        self,
+        get: Callable[[str], bytes | None],
+        runtime: str | None = None,
+        moments: Callable[[], int] | None = None,
+    ) -> None:
+        """Take where blobs are; `moments` gives what the core is told for a time, always the same one otherwise."""
         self.shelf = Shelf(get)
+        self._now = moments or (lambda: NOW_MS)
         self._vm = Vm(runtime)
         self._engines: dict[str, LuaEngine] = {}
 
@@ -65,17 +72,27 @@ class Decider:
 
     def begin(self, past: Past, policy: Plain = None) -> tuple[LuaEngine, Step]:
         """Plan a past run again, by another policy where one is given; the health is as it was then."""
+        engine, contract, inputs = self._asked(past, policy)
+        return engine, engine.start(contract, inputs)
+
+    def shortlist(self, past: Past) -> frozenset[str]:
+        """Name the routes that a past run's policy lists, whoever of them was asked."""
+        engine, contract, inputs = self._asked(past)
+        plan: Any = engine.rank(contract, inputs)
+        return frozenset(f"{each['provider_id']}|{each['model_family']}" for each in plan["ordered"] or ())
+
+    def _asked(self, past: Past, policy: Plain = None) -> tuple[LuaEngine, Plain, Inputs]:
         engine = self.engine(past.admitted["catalog_id"])
         _, parts = self.shelf.context(past.refs["ctx"])
         state = parts.get("state") or {}
-        engine.restore_state(_state(state))
+        engine.restore_state(_state(state, self._now() + 1))
         term = self.shelf.plain(past.refs["policy"]) if policy is None else policy
         seed = past.admitted.get("seed")
         contract = {**(self.shelf.plain(past.refs["shape"]) or {}), "policy_ir": term}
         if "seed" in contract:
             contract["seed"] = seed
         others = {name: parts[name] for name in GATHERED if parts.get(name)}
-        return engine, engine.start(contract, Inputs(NOW_MS, seed, others=others))
+        return engine, contract, Inputs(self._now(), seed, others=others)
 
     def again(self, past: Past) -> Again:
         """Make a run's decisions again, and tell them what came of its attempts."""
@@ -85,22 +102,22 @@ class Decider:
         skipped, waits, difference = past.skipped(), past.waits, None
         for number, tried in enumerate(past.tried, 1):
             while step.status == "wait":
-                step = engine.wake(step.handle, NOW_MS)
+                step = engine.wake(step.handle, self._now())
             difference = difference or self._difference(past, number, tried, step)
             if step.status != "call" or tried.kind in CUT:
                 break
             if tried.kind is None:
-                step = engine.succeed(step.handle, NOW_MS)
+                step = engine.succeed(step.handle, self._now())
             else:
                 now = {name: name in skipped.get(number, ()) for name in providers}
                 wait_ms = max(1, waits[number]) if number in waits else None
                 failure = Failure(tried.kind, None, wait_ms)  # type: ignore[arg-type] # a kind
-                step = engine.fail(step.handle, NOW_MS, failure, now)
+                step = engine.fail(step.handle, self._now(), failure, now)
         if step.status == "wait" and past.error == BUDGET_EXCEEDED:
-            step = engine.wake(step.handle, NOW_MS)
+            step = engine.wake(step.handle, self._now())
         if step.status != "done":
             kind = "cancelled" if past.end == "RunCancelled" else past.error or "cancelled"
-            step = engine.abandon(step.handle, NOW_MS, kind)
+            step = engine.abandon(step.handle, self._now(), kind)
         return self._told(past, step, policy_id, difference)
 
     def _told(self, past: Past, step: Step, policy_id: str | None, difference: str | None) -> Again:
@@ -144,6 +161,12 @@ class Decider:
         return {*(catalog.get("providers") or ()), *(candidate["provider_id"] for candidate in extra)}
 
 
+def backwards(from_ms: int = 10**12) -> Callable[[], int]:
+    """Make a clock that runs backwards, an hour at each look."""
+    moments = itertools.count(from_ms, -3_600_000)
+    return lambda: max(0, next(moments))
+
+
 def _is_refused(step: Step) -> bool:
     return step.result.get("error") in ("policy_refused", "unknown_profile")
 
@@ -168,14 +191,14 @@ def _is_market(provider: Any) -> bool:  # noqa: ANN401 - of a catalog
     return bool(provider) and provider.get("discovery") == "marketplace"
 
 
-def _state(state: Mapping[str, Any]) -> dict[str, Plain]:
+def _state(state: Mapping[str, Any], until_ms: int) -> dict[str, Plain]:
     """Give the engine's state in which a ctx was: breakers open and providers disabled now."""
-    open_until = {"failures": _MANY_FAILURES, "until_ms": _SOON_MS}
+    open_until = {"failures": _MANY_FAILURES, "until_ms": until_ms}
     made: dict[str, Plain] = {
         "v": 1,
         "health": {
             "breakers": dict.fromkeys(state.get("breakers") or (), open_until),
-            "disabled": dict.fromkeys(state.get("disabled") or (), _SOON_MS),
+            "disabled": dict.fromkeys(state.get("disabled") or (), until_ms),
         },
         "prices": state.get("prices") or {},
     }
