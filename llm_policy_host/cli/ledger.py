@@ -66,13 +66,18 @@ def _add(
     below: Commands, name: str, do: Callable[[argparse.Namespace], int], about: str
 ) -> argparse.ArgumentParser:
     parser = below.add_parser(name, help=about)
+    add_source(parser)
+    add_json(parser)
+    parser.set_defaults(do=do)
+    return parser
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Give a subcommand the options that name a ledger."""
     parser.add_argument(
         "-c", "--config", metavar="CONFIG", default=_CONFIG, help=f"whose `host.ledger` is read ({_CONFIG})"
     )
     parser.add_argument("--file", metavar="FILE", help="or: a ledger's SQLite file, or an export")
-    add_json(parser)
-    parser.set_defaults(do=do)
-    return parser
 
 
 def opened(arguments: argparse.Namespace, mode: Mode = "read") -> DurableStore | ExportFile:

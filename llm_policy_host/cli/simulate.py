@@ -74,9 +74,9 @@ def do(arguments: argparse.Namespace) -> int:
     deadline_ms = asked.deadline_ms or host.config.settings.deadline_ms
     sides = [_side(name, each, what, arguments, deadline_ms) for name, each, what in played]
     if arguments.svg is not None:
-        _write(Path(arguments.svg), draw_svg(sides, deadline_ms))
+        write(Path(arguments.svg), draw_svg(sides, deadline_ms))
     if arguments.html is not None:
-        _write(Path(arguments.html), _page(sides, arguments, deadline_ms))
+        write(Path(arguments.html), page(_title(sides, arguments), sides, deadline_ms))
     if arguments.json:
         print_json(_data(sides, arguments, deadline_ms))
     else:
@@ -129,7 +129,7 @@ def _other(given: str, host: Host, asked: Contract) -> tuple[str, Host, Contract
 def _report(sides: Sequence[Side], arguments: argparse.Namespace, deadline_ms: float) -> Iterator[str]:
     yield f"{arguments.runs} runs, seed {arguments.seed or 0}, deadline {deadline_ms:g} ms"
     yield ""
-    yield from table(_figures(sides))
+    yield from table(figures(sides))
     for name, played, _ in sides:
         for share, run in telling(played, _TOLD):
             what = "the slowest run" if share == 1 else "the middle run"
@@ -137,7 +137,8 @@ def _report(sides: Sequence[Side], arguments: argparse.Namespace, deadline_ms: f
             yield from _timeline(f"{name}: {what}" if len(played) > 1 else name, run)
 
 
-def _figures(sides: Sequence[Side]) -> list[list[str]]:
+def figures(sides: Sequence[Side]) -> list[list[str]]:
+    """Give the figures of policies in columns beside each other."""
     names = [name for name, _, _ in sides]
     summaries = [summary for _, _, summary in sides]
     rows = [["", *names]]
@@ -212,12 +213,15 @@ def _run(run: Played) -> dict[str, Any]:
     return {name: plain(getattr(run, name)) for name in names}
 
 
-def _page(sides: Sequence[Side], arguments: argparse.Namespace, deadline_ms: float) -> str:
-    """Give a page of its own, which asks nothing of any network."""
-    title = (
+def _title(sides: Sequence[Side], arguments: argparse.Namespace) -> str:
+    return (
         f"{' against '.join(name for name, _, _ in sides)}: {arguments.runs} runs, seed {arguments.seed or 0}"
     )
-    head, *rows = _figures(sides)
+
+
+def page(title: str, sides: Sequence[Side], deadline_ms: float) -> str:
+    """Give a page of its own, which asks nothing of any network."""
+    head, *rows = figures(sides)
     cells = [f"<tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr>"]
     cells += [f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows]
     lines = (
@@ -249,7 +253,8 @@ def _read(path: Path) -> str:
         raise UsageError(f"`{path}` cannot be read: it is not UTF-8") from None
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """Write a picture."""
     try:
         path.write_text(text, "utf-8")
     except OSError as error:

@@ -134,8 +134,16 @@ class _Again:
             spans.append(Span(now, ends, tried.kind or ANSWER, route))
             now = ends
             cost = self._cost(step, tried)
-            step = _told(engine, step, tried, int(now))
+            step = self._told(engine, step, tried, int(now))
         return self._played(spans, step.result.get("error"), cost)
+
+    def _told(self, engine: LuaEngine, step: Step, tried: Tried, now_ms: int) -> Step:
+        """Tell the core how an attempt ended; who was disabled at the run's beginning still is."""
+        if tried.kind is None:
+            return engine.succeed(step.handle, now_ms)
+        _, parts = self._decider.shelf.context(self._past.refs["ctx"])
+        disabled = dict.fromkeys((parts.get("state") or {}).get("disabled") or (), True)
+        return engine.fail(step.handle, now_ms, Failure(tried.kind), disabled)  # type: ignore[arg-type] # a kind
 
     def happened(self) -> Played:
         """Give the run as it was."""
@@ -178,12 +186,6 @@ class _Again:
             if (each["provider_id"], each["model_family"]) == (tried.provider_id, tried.model_family)
         )
         return _priced(tried.tokens, next(named, {}))
-
-
-def _told(engine: LuaEngine, step: Step, tried: Tried, now_ms: int) -> Step:
-    if tried.kind is None:
-        return engine.succeed(step.handle, now_ms)
-    return engine.fail(step.handle, now_ms, Failure(tried.kind))  # type: ignore[arg-type] # a kind
 
 
 def _priced(tokens: Mapping[str, int], candidate: Mapping[str, Any]) -> float | None:
