@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from llm_policy_host.ledger.desk import APPROVAL_REQUIRED
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Sequence
@@ -20,7 +22,9 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # n
 OK, FAILED, USAGE, WAITING, REFUSED = range(5)
 """Exit codes (spec 3.7)."""
 
-_REFUSALS = frozenset({"policy_refused", "no_candidates"})
+_REFUSALS = frozenset(
+    {"policy_refused", "no_candidates", "budget_exceeded", "approval_denied", "approval_expired"}
+)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +53,8 @@ def exit_code(error: str | None) -> int:
     """Give the exit code for how a run or a ranking ended."""
     if error is None:
         return OK
+    if error == APPROVAL_REQUIRED:
+        return WAITING
     return REFUSED if error in _REFUSALS else FAILED
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,8 @@ def add(commands: Commands) -> None:
     parser.add_argument("--stream", action="store_true", help="print the answer as it comes")
     add_options(parser)
     reels.add_options(parser)
+    parser.add_argument("--approval", metavar="ID", help="ask again for what waited, once it is approved")
+    parser.add_argument("--session", metavar="NAME", help="ask in a session, at its expense")
     parser.add_argument(
         "--now-ms", type=int, metavar="MS", help="begin then, and wait for nothing: of scripted providers"
     )
@@ -60,18 +63,24 @@ def do(arguments: argparse.Namespace) -> int:
 
 def _do(host: Host, arguments: argparse.Namespace) -> int:
     if arguments.batch is not None:
-        lines = _read_lines(arguments.batch)
+        lines = read_lines(arguments.batch)
         # one after the other, runs begin in the order in which their answers are in the file
         usual = 4 if arguments.record is None and arguments.replay is None else 1
         at_once = max(1, arguments.concurrency or usual)
-        return asyncio.run(_run_batch(host, lines, contract(arguments), at_once))
+        return asyncio.run(_run_batch(host, lines, _placed(contract(arguments), arguments), at_once))
     prompt = arguments.prompt
     if prompt in (None, "-"):
         prompt = sys.stdin.read()
-    asked = contract(arguments, prompt)
+    asked = _placed(contract(arguments, prompt), arguments)
     if arguments.stream and not arguments.json:
         return asyncio.run(_stream_one(host, asked))
-    return _show(asyncio.run(_run_one(host, asked)), as_json=arguments.json)
+    return show(asyncio.run(_run_one(host, asked)), as_json=arguments.json)
+
+
+def _placed(asked: Contract, arguments: argparse.Namespace) -> Contract:
+    """Say in which session a request is made, and by which approval it goes on."""
+    named = {name: getattr(arguments, name) for name in ("approval", "session")}
+    return dataclasses.replace(asked, origin=dataclasses.replace(asked.origin, **named))
 
 
 async def _run_one(host: Host, asked: Contract) -> Result:
@@ -89,9 +98,10 @@ async def _stream_one(host: Host, asked: Contract) -> int:
     return FAILED
 
 
-def _show(result: Result, *, as_json: bool) -> int:
+def show(result: Result, *, as_json: bool) -> int:
+    """Print a result; give the exit code."""
     if as_json:
-        print_json(_as_data(result))
+        print_json(as_data(result))
         return exit_code(result.error)
     if result.response is not None:
         print(result.response.text)
@@ -104,17 +114,21 @@ def _explain(result: Result) -> int:
         warn(f"failed on the way: {failure_line(failure)}")
     if result.chosen is not None:
         warn(f"served by {result.chosen['model_family']} @ {result.chosen['provider_id']}")
-    if result.error is not None:
+    if result.approval is not None:
+        warn(f"waits for approval ({result.approval.reason}): {result.approval.id}")
+    elif result.error is not None:
         warn(f"no answer: {refusal_text(result)}")
     return exit_code(result.error)
 
 
-def _as_data(result: Result) -> dict[str, Any]:
+def as_data(result: Result) -> dict[str, Any]:
+    """Give a result as plain data."""
     data: dict[str, Any] = plain(result)
     return data
 
 
-def _read_lines(name: str) -> list[str]:
+def read_lines(name: str) -> list[str]:
+    """Read the lines of a file, or of standard input, that hold anything."""
     try:
         text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
     except OSError as error:
@@ -151,4 +165,4 @@ async def _answer_line(host: Host, line: str, base: Contract) -> dict[str, Any]:
         asked = contract_of_line(line, base)
     except UsageError as error:
         return {"ok": False, "error": str(error)}
-    return _as_data(await host.run(asked))
+    return as_data(await host.run(asked))

@@ -277,8 +277,8 @@ def _check_accounts(
     if accounts and ledger is None:
         document.report(("host", "accounts"), "budgets need a `host.ledger` that holds what was spent")
     for name, account in accounts.items():
-        if name.startswith("key:"):
-            detail = "`key:` begins the names of keys' own accounts"
+        if name.startswith(("key:", "session:")):
+            detail = f"`{name.partition(':')[0]}:` begins the names of accounts that are not the config's"
             document.report(("host", "accounts", name), detail, key=True)
         at, parent = ("host", "accounts", name, "parent"), account.get("parent")
         if parent is not None and parent not in accounts:

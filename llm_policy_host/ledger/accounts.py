@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .account import RESOURCES, Account, Balance, Refusal, is_below, upwards
 
+from .sessions import SESSION_ACCOUNT
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -135,7 +137,8 @@ class Accounts:
         is_keys = draft.by == "keyholder"
         if name in self._accounts:
             return Refusal("account_exists", name)
-        if name.startswith(KEY_ACCOUNT) != is_keys:
+        is_sessions = name.startswith(SESSION_ACCOUNT) and draft.by not in ("gateway", "operator")
+        if name.startswith(KEY_ACCOUNT) != is_keys or is_sessions:
             return Refusal("reserved_name", name)
         if parent is None:
             return None

@@ -125,6 +125,12 @@ class LedgerBooks:
         target = None if asking.redirected is None else route_of(asking.redirected)
         return Reopened(entry, parked, target)
 
+    def paying(self, session: str | None) -> tuple[str, ...]:
+        """Give the path of accounts of callers who name none: in a session it begins with the session's own."""
+        if session is None or self.desk is None:
+            return self.payers
+        return self.desk.paying(session) or self.payers
+
     def _sweep(self) -> None:
         """Deny what waited too long; its reservation is free again."""
         if self.desk is None:

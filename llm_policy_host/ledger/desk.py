@@ -11,6 +11,7 @@ from llm_policy_host.values import Approval, Held, Turned
 from .approvals import GRANTED, WAITING
 from .encoding import encode, read
 from .said import request_bytes
+from .sessions import SESSION_ACCOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -124,6 +125,11 @@ class Desk:
             "stream": ahead.is_stream,
             "tools": bool(shape.get("tools")),
         }
+
+    def paying(self, session: str) -> tuple[str, ...]:
+        """Give the path from a session's own account, where it has one."""
+        own = SESSION_ACCOUNT + session
+        return self._accounts.path(own) if own in self._accounts else ()
 
     def request(self, tenant: str, contract: Contract) -> str:
         """Name what a caller asked, so that nobody learns it from the name."""

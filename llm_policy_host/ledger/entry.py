@@ -30,7 +30,7 @@ class Entry:
         self._contract = contract
         self._is_stream = is_stream
         self._from_ms = books.clock.elapsed_ms()
-        self._accounts = contract.origin.accounts or books.payers
+        self._accounts = contract.origin.accounts or books.paying(contract.origin.session)
         self._tenant = contract.origin.tenant or (self._accounts[-1] if self._accounts else "local")
         self.tenant = self._tenant
         self._drafts: list[Draft] = []

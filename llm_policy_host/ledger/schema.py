@@ -136,7 +136,7 @@ ROWS: Mapping[str, Row] = {
         core={"name": NAME, "kind": one_of("profile", "flow"), "policy_id": NAME},
     ),
     "AccountOpened": Row(
-        by=("host", "operator", "keyholder"),
+        by=("host", "gateway", "operator", "keyholder"),
         core={
             "account": NAME,
             "parent": optional(NAME),

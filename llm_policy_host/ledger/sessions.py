@@ -1,20 +1,27 @@
 """Sessions as a fold over events: their mode, their turns, and how many they may take.
 
-What a session may spend is an account of its own (`session:NAME`) above which its key's or caller's stands, so that
-spending is held and settled in one place.
+What a session may spend is an account of its own, `session:NAME`, below the account that pays: spending is
+held and settled in one place.
 """
 
 from __future__ import annotations
 
+import re
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from .event import Draft
 
 if TYPE_CHECKING:
     from .accounts import Emitted, Stamped
 
 SESSION_ACCOUNT: Final = "session:"
 """What the names of sessions' own accounts begin with."""
+MODES: Final = ("work", "steward")
+"""How a session works; as a steward it asks before each call with tools."""
 
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _KINDS: Final = frozenset({"RequestReceived", "SessionOpened", "ModeChanged", "SessionClosed"})
 
 
@@ -91,3 +98,47 @@ def _session(core: dict[str, Any], ts: int) -> Session:
         core.get("max_usd_micro"),
         ts,
     )
+
+
+def is_session_name(text: str) -> bool:
+    """Whether a text may name a session."""
+    return _NAME.match(text) is not None
+
+
+def new_session() -> str:
+    """Make a name that nobody guesses."""
+    return f"ses-{secrets.token_hex(10)}"
+
+
+def opening(  # noqa: PLR0913 - what an event of it holds
+    name: str,
+    by: str,
+    tenant: str,
+    *,
+    account: str | None = None,
+    key_id: str | None = None,
+    mode: str = "work",
+    max_turns: int | None = None,
+    max_usd_micro: int | None = None,
+) -> list[Draft]:
+    """Give the events that open a session, with an account of its own where its spending is limited."""
+    given = {
+        "account": account,
+        "key_id": key_id,
+        "max_turns": max_turns,
+        "max_usd_micro": max_usd_micro,
+        "mode": mode,
+        "session": name,
+    }
+    core = {key: value for key, value in given.items() if value is not None}
+    drafts = [Draft("SessionOpened", by, tenant, core=core)]
+    if max_usd_micro is not None:
+        budget = {
+            "account": SESSION_ACCOUNT + name,
+            "is_shadow": False,
+            "limits": {"usd_micro": max_usd_micro},
+            "parent": account,
+            "window": "lifetime",
+        }
+        drafts.insert(0, Draft("AccountOpened", by, tenant, core=budget))
+    return drafts
