@@ -82,12 +82,14 @@ class Setting:
         *,
         store: MemoryStore | None = None,
         durability: str = "batch",
+        clock: VirtualClock | None = None,
         **host: Any,
     ) -> None:
-        self.clock = _Clock(1_000_000)
+        self.clock = clock or _Clock(1_000_000)
         self.store = store or MemoryStore()
         log, recovery = open_log(self.store, self.clock, Folds)
-        self.clock.is_busy = lambda: log._committing is not None
+        if isinstance(self.clock, _Clock):
+            self.clock.is_busy = lambda: log._committing is not None
         self.ledger = Ledger(log, recovery, durability=durability, new_id=counted_ids())
         self.host = Host.from_data(config(scripts, **host), clock=self.clock, ledger=self.ledger, environment={})
 
