@@ -13,6 +13,7 @@ from llm_policy_host.values import Contract
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
 _CONTRACT_KEYS = frozenset(field.name for field in dataclasses.fields(Contract)) - {"extra_candidates"}
 
@@ -49,7 +50,7 @@ def contract(arguments: argparse.Namespace, prompt: str | None = None) -> Contra
         profile=arguments.profile,
         policy_ir=None if arguments.policy is None else read_policy_file(Path(arguments.policy)),
         requirements=requirements,
-        params=dict(_param(text) for text in arguments.param),
+        params=read_params(arguments.param),
         seed=arguments.seed,
         deadline_ms=arguments.deadline_ms,
     )
@@ -78,6 +79,11 @@ def contract_of_line(line: str, base: Contract) -> Contract:
 def reason(error: OSError) -> str:
     """Say why a file cannot be used, in plain words."""
     return (error.strerror or "unknown reason").lower()
+
+
+def read_params(texts: Sequence[str]) -> dict[str, Any]:
+    """Read `NAME=VALUE` options."""
+    return dict(map(_param, texts))
 
 
 def _param(text: str) -> tuple[str, Any]:

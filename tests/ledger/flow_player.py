@@ -1,13 +1,16 @@
 """A process that runs flows and dies on demand; each turn is a fork of one that has everything loaded.
 
-`python -m tests.ledger.flow_player` reads turns as JSON lines: `{file, what: run|resume, flow?, kill?}`, where
-`kill` is `[what, count]`: `event` dies as soon as so many events are in the store, `kept` after so many times that
+`python -m tests.ledger.flow_player` reads turns as JSON lines: `{file, what, flow?, arguments?, kill?}`. What is
+done is to `run` a flow, to `resume` the first that is open, to do that `twice` at once, or what the command line
+does with `arguments`. `kill` is `[what, count]`: `event` dies as soon as so many events are in the store, `kept` after so many times that
 content was said to be on the disk. It answers each with how the turn ended.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import json
 import os
 import signal
@@ -19,13 +22,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llm_policy_host.cli.main import main
 from llm_policy_host.content.keep import ContentKeep
 from llm_policy_host.errors import HostError
 from llm_policy_host.ledger.chain import read
 from llm_policy_host.ledger.pasts import past_runs
 from llm_policy_host.run.resumption import open_flows
 from llm_policy_host.store.grouping import GroupWriter
-from llm_policy_host.values import Contract
+from llm_policy_host.values import Contract, Result
 from llm_policy_host.wiring import Host
 
 if TYPE_CHECKING:
@@ -70,6 +74,8 @@ def _ledger(config: Path) -> Path:
 
 async def _play(turn: dict[str, Any]) -> Any:
     config = Path(turn["file"])
+    if turn["what"] == "command":
+        return await asyncio.to_thread(_command, turn["arguments"])
     host = Host.from_config(config)
     async with host:
         if turn["what"] == "run":
@@ -82,9 +88,20 @@ async def _play(turn: dict[str, Any]) -> Any:
             flows = open_flows(past_runs(map(read, host.bookkeeping.ledger.log.store.lines())))
             if not flows:
                 return {"ok": None, "error": "no open flow"}
+            if turn["what"] == "twice":
+                both = (host.resume(flows[0].run), host.resume(flows[0].run))
+                ends = await asyncio.gather(*both, return_exceptions=True)
+                return [end.error if isinstance(end, Result) else str(end) for end in ends]
             result = await host.resume(flows[0].run)
     text = None if result.response is None else result.response.text
     return {"ok": result.ok, "error": result.error, "text": text, "run": result.run_id}
+
+
+def _command(arguments: list[str]) -> Any:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(arguments)
+    return {"code": code, "out": out.getvalue(), "err": err.getvalue()}
 
 
 def _child(turn: dict[str, Any], answer: int) -> None:

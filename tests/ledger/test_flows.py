@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -14,23 +15,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.contracts.vendor import whole
-from tests.web.vendor import Vendor, chat_body, selling
 
 from llm_policy_host import Contract, Host, UsageError
 from llm_policy_host.bookkeeping import memory_ledger
 from llm_policy_host.clock import VirtualClock
 from llm_policy_host.ledger.chain import read
 from llm_policy_host.ledger.folds import Folds
+from llm_policy_host.ledger.kept import answer_bytes, flow_bytes, read_answer, read_flow
 from llm_policy_host.ledger.pasts import past_runs
 from llm_policy_host.ledger.verify import verify
 from llm_policy_host.store.opening import open_file
+from llm_policy_host.values import Call, Cost, Origin, Response, Secret, Usage
+from tests.contracts.vendor import whole
+from tests.web.vendor import Vendor, chat_body, selling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from llm_policy_host.ledger.event import Event
-
     from tests.contracts.vendor import Asked, Reply
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +69,9 @@ def virtual_host(scripts: Mapping[str, Any], flows: Any = None, **more: Any) -> 
     ids = lambda: f"run-{next(count):026d}".translate(str.maketrans("0123456789", "abcdefghij"))  # noqa: E731
     data = {
         "providers": {name: {"api_kind": "scripted"} for name in scripts},
-        "models": {"m": {"served_by": [{"provider": name, "price_in": 1, "price_out": 1} for name in scripts]}},
+        "models": {
+            "m": {"served_by": [{"provider": name, "price_in": 1, "price_out": 1} for name in scripts]}
+        },
         "profiles": {"default": {}},
         "host": {"scripts": dict(scripts), "gateway": {"flows": flows or {}}, **more},
     }
@@ -163,7 +167,11 @@ async def test_a_flow_in_virtual_time_exports_byte_for_byte_the_same() -> None:
 
 
 async def test_the_first_failure_ends_the_flow_and_cancels_who_is_under_way() -> None:
-    scripts = {"a": script("A", 900), "b": [{"failure": "server_error", "latency_ms": 300}], "c": script("C", 1)}
+    scripts = {
+        "a": script("A", 900),
+        "b": [{"failure": "server_error", "latency_ms": 300}],
+        "c": script("C", 1),
+    }
     async with virtual_host(scripts) as host:
         result = await host.run(ask(FORK))
         found = in_runs(events(host))
@@ -184,7 +192,9 @@ async def test_of_two_failures_in_one_moment_the_first_in_canonical_order_is_tol
     }
     told = set()
     for one, other in (("a", "b"), ("b", "a")):
-        term_ = flow(left=llm(term(one), "q"), right=llm(term(other), "q"), join=llm(term("c"), "left", "right"))
+        term_ = flow(
+            left=llm(term(one), "q"), right=llm(term(other), "q"), join=llm(term("c"), "left", "right")
+        )
         async with virtual_host(scripts) as host:
             told.add((await host.run(ask(term_))).error)
     assert told == {"exhausted: server_error"}
@@ -261,13 +271,19 @@ async def test_an_audit_takes_profiles_by_name_and_independence_is_a_part_of_the
         ({"audit": {"draft": "defualt"}}, "no profile `defualt`"),
         ({"audit": {"draft": "default", "revize": "default"}}, "may have `audit` and `revise`"),
         (flow(x=llm(term("a"), "q", independent_of="q")), "nobody answers this input"),
-        (flow(x=llm(term("a"), "q"), y=llm(term("a"), "q", independent_of="x")), "is none of the node's inputs"),
+        (
+            flow(x=llm(term("a"), "q"), y=llm(term("a"), "q", independent_of="x")),
+            "is none of the node's inputs",
+        ),
         (flow(x=llm(term("a"), "q"), y=llm(term("a"), "x", independent_of=7)), "the id of an input"),
-        (flow(x=llm(term("a"), "q"), y=llm(["top"], "x", independent_of="x")), "only a node with inputs and a policy"),
+        (
+            flow(x=llm(term("a"), "q"), y=llm(["top"], "x", independent_of="x")),
+            "only a node with inputs and a policy",
+        ),
     ],
 )
 def test_a_form_that_is_none_is_refused_with_its_place(form: Any, words: str) -> None:
-    with pytest.raises(Exception, match="host.gateway.flows.checked") as caught:
+    with pytest.raises(Exception, match=r"host\.gateway\.flows\.checked") as caught:
         virtual_host({"a": script("A", 1)}, {"checked": form})
     assert words in str(caught.value)
 
@@ -280,7 +296,7 @@ CHAIN_LENGTH = 20
 def chain(length: int) -> list[Any]:
     """Nodes one behind the other: each one's question is the answer before it."""
     names = ["q", *(f"step{number:02}" for number in range(1, length + 1))]
-    return flow(**{name: llm(term("a"), before) for before, name in zip(names, names[1:], strict=False)})
+    return flow(**{name: llm(term("a"), before) for before, name in itertools.pairwise(names)})
 
 
 @dataclass
@@ -335,7 +351,9 @@ class Rig:
         held = {name: amount for name, amount in balance.held.items() if amount}
         assert held == {}
         for resource in ("calls", "tokens", "usd_micro"):
-            assert balance.used.get(resource, 0) == sum(each.obs["settled"].get(resource, 0) for each in outcomes)
+            assert balance.used.get(resource, 0) == sum(
+                each.obs["settled"].get(resource, 0) for each in outcomes
+            )
 
 
 def _reply(asked: Asked) -> Reply:
@@ -496,3 +514,95 @@ def test_a_flow_that_has_ended_or_is_in_doubt_is_not_resumed(rig: Rig) -> None:
     (one,) = [run for run in past_runs(rig.events()).values() if run.is_flow]
     assert (one.end, one.error) == ("RunFailed", "in_doubt")
     rig.check()
+
+
+def test_of_two_who_go_on_at_once_one_does_and_no_node_runs_twice(rig: Rig) -> None:
+    """The ledger takes a node's key once, whoever drives the flow; the other one does not end it."""
+    whole_run(rig, "pair")
+    admitted = next(event.seq for event in rig.events() if event.type == "PolicyAdmitted")
+    rig.fresh()
+    assert rig.turn("run", flow="pair", kill=["event", admitted]) == {"killed": 9}
+    ends: Any = rig.turn("twice")
+    assert None in ends
+    assert any("has it already" in str(end) for end in ends)
+    assert len(rig.vendor.asked) == 2
+    rig.check()
+
+
+def test_the_command_line_lists_what_was_cut_off_and_goes_on_with_it(rig: Rig) -> None:
+    _, text = whole_run(rig, "chain")
+    completed = [event.seq for event in rig.events() if event.type == "RunCompleted"]
+    rig.fresh()
+    config = str(rig.directory / "policy.yaml")
+    given = ["flow", "run", config, "chain", "q", "--param", "max_tokens=10"]
+    assert rig.turn("command", arguments=given, kill=["event", completed[6]]) == {"killed": 9}
+    listed = json.loads(rig.turn("command", arguments=["flow", "list", "-c", config, "--json"])["out"])
+    assert [each["name"] for each in listed["flows"]] == ["chain", "fork", "pair"]
+    (cut,) = listed["open"]
+    assert (cut["flow"], cut["answered"], cut["begun"]) == ("chain", 7, 7)
+    told = rig.turn("command", arguments=["flow", "resume", cut["run"][:12], "-c", config])
+    assert (told["code"], told["out"]) == (0, text + "\n")
+    again = rig.turn("command", arguments=["flow", "resume", cut["run"], "-c", config])
+    assert again["code"] == 2
+    assert "has ended (RunCompleted)" in again["err"]
+    assert len(rig.vendor.asked) == CHAIN_LENGTH
+    rig.check()
+
+
+def test_a_flow_whose_texts_are_not_kept_ends_at_the_next_start(rig: Rig) -> None:
+    rig.fresh()
+    config = json.loads((rig.directory / "policy.yaml").read_text())
+    del config["host"]["content"]
+    plain = rig.directory / "plain.yaml"
+    plain.write_text(json.dumps(config))
+    command = ["flow", "run", str(plain), "pair", "q", "--param", "max_tokens=10"]
+    rig.turn("command", arguments=command)
+    completed = next(event.seq for event in rig.events() if event.type == "RunCompleted")
+    rig.fresh()
+    assert rig.turn("command", arguments=command, kill=["event", completed]) == {"killed": 9}
+    first = rig.events()[-1]
+    assert (
+        rig.turn("command", arguments=["run", str(plain), "another", "--param", "max_tokens=10"])["code"] == 0
+    )
+    ends = {run.run: (run.end, run.error) for run in past_runs(rig.events()).values() if run.is_flow}
+    assert ends == {first.parent: ("RunFailed", "not_resumable")}
+    rig.check()
+
+
+# What is refused, and what is kept nowhere -------------------------------------------------------
+
+
+async def test_nothing_goes_on_without_a_ledger_or_a_flow() -> None:
+    host = virtual_host({"a": script("A", 1)})
+    async with host:
+        done = await host.run(ask(flow(x=llm(term("a"), "q"))))
+        assert done.run_id is not None
+        with pytest.raises(UsageError, match="no flow `run-x` is in the ledger"):
+            await host.resume("run-x")
+        with pytest.raises(UsageError, match=r"has ended \(RunCompleted\)"):
+            await host.resume(done.run_id)
+    bare = Host.from_data(
+        {"providers": {"a": {"api_kind": "scripted"}}, "models": {"m": {"served_by": [{"provider": "a"}]}}}
+    )
+    async with bare:
+        with pytest.raises(UsageError, match="nothing to go on from"):
+            await bare.resume("run-x")
+
+
+def test_a_flow_that_came_with_a_callers_key_is_kept_nowhere() -> None:
+    asked = ask(FORK)
+    assert flow_bytes(asked, FORK) is not None
+    assert flow_bytes(dataclasses.replace(asked, auth_override={"a": Secret("k")}), FORK) is None
+
+
+def test_what_is_kept_of_a_flow_and_an_answer_is_what_it_was() -> None:
+    origin = Origin(tenant="team", content="sealed")
+    asked = ask(FORK, seed=3, passthrough={"user": "u"}, deadline_ms=5, origin=origin)
+    data = flow_bytes(asked, FORK)
+    assert data is not None
+    assert read_flow(data, Origin(tenant="team")) == dataclasses.replace(asked, messages=[])
+    response = Response(text="t", finish_reason="stop", model="m", usage=Usage(1, 2, 3, 4, 5))
+    call = Call("a", "m", "m-1")
+    result = read_answer(answer_bytes(response, call, Cost(0.25, "computed")), "run-1")
+    assert (result.response, result.cost, result.run_id) == (response, Cost(0.25, "computed"), "run-1")
+    assert result.chosen == {"provider_id": "a", "model_family": "m"}
