@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from llm_policy_host.hindsight.backtest import Backtest
-    from llm_policy_host.hindsight.history import Past
     from llm_policy_host.simulation.picture import Side
 
     from .output import Commands
@@ -60,8 +59,9 @@ def do(arguments: argparse.Namespace) -> int:
     if subject.sort != "Policy":
         raise UsageError(f"`{subject.name}` is no policy: its sort is {subject.sort}")
     with closing(opened(arguments)) as store:
-        pasts = _since(list(past_runs(events(store.lines()))), arguments.since)
-        made = backtest(Decider(blobs_of(store.blob_get)), pasts, subject.term)
+        pasts = list(past_runs(events(store.lines())))
+        from_ms = _since(arguments.since, max((past.ts for past in pasts), default=0))
+        made = backtest(Decider(blobs_of(store.blob_get)), pasts, subject.term, from_ms)
     if not made.instead:
         return _nothing(made, as_json=arguments.json)
     sides: list[Side] = [
@@ -125,14 +125,10 @@ def _data(made: Backtest, sides: list[Side]) -> dict[str, Any]:
     }
 
 
-def _since(pasts: list[Past], when: str | None) -> list[Past]:
-    if when is None or not pasts:
-        return pasts
-    from_ms = _moment(when, max(past.ts for past in pasts))
-    return [past for past in pasts if past.ts >= from_ms]
-
-
-def _moment(when: str, last_ms: int) -> float:
+def _since(when: str | None, last_ms: int) -> float:
+    """Give the moment that a text means; `last_ms` is that of the ledger's last run."""
+    if when is None:
+        return 0
     ago = _AGO.match(when)
     if ago is not None:
         return last_ms - int(ago[1]) * _UNITS_MS[ago[2]]

@@ -72,10 +72,12 @@ class Seen:
         return self._tried[route][max(0, bisect_right(places, past.seq) - 1)]
 
 
-def backtest(decider: Decider, pasts: Sequence[Past], term: Plain) -> Backtest:
-    """Decide runs by another policy."""
+def backtest(decider: Decider, pasts: Sequence[Past], term: Plain, from_ms: float = 0) -> Backtest:
+    """Decide the runs from a moment on by another policy; how routes did is known from all of them."""
     made, seen = Backtest(), Seen(pasts)
     for number, past in enumerate(pasts):
+        if past.ts < from_ms:
+            continue
         if "catalog_id" not in past.admitted or "shape" not in past.refs:
             made.leave_out("a flow: its nodes are runs of their own")
         elif any(tried.kind in CUT for tried in past.tried) or past.end == "RunCancelled":
