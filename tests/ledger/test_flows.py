@@ -364,7 +364,7 @@ def _reply(asked: Asked) -> Reply:
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     directory = tmp_path_factory.mktemp("flows")
-    with selling(_reply) as vendor, _player() as player:
+    with selling(_reply) as vendor, playing() as player:
         providers = {name: {"base_url": f"{vendor.origin}/{name}"} for name in "abc"}
         served = [{"provider": name, "price_in": 1, "price_out": 2} for name in providers]
         config = {
@@ -383,7 +383,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 
 @contextmanager
-def _player() -> Iterator[subprocess.Popen[str]]:
+def playing() -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "tests.ledger.flow_player"]
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "CONTENT_KEY": CONTENT_KEY}
     with subprocess.Popen(
