@@ -11,6 +11,7 @@ from llm_policy_host.core.vm import Vm
 from llm_policy_host.errors import LedgerError
 from llm_policy_host.ledger.contexts import GATHERED
 from llm_policy_host.ledger.digests import decision_digest, params_digest, trace_digest
+from llm_policy_host.ledger.desk import route_of
 from llm_policy_host.ledger.encoding import text_of
 from llm_policy_host.run.attempt import BOUNDS
 from llm_policy_host.run.driver import BUDGET_EXCEEDED
@@ -103,6 +104,9 @@ class Decider:
         for number, tried in enumerate(past.tried, 1):
             while step.status == "wait":
                 step = engine.wake(step.handle, self._now())
+            if number in past.redirected and step.status == "call":
+                moved = engine.revive(engine.dump(step.handle), self._now(), route_of(past.redirected[number]))
+                step = step if isinstance(moved, str) else moved
             difference = difference or self._difference(past, number, tried, step)
             if step.status != "call" or tried.kind in CUT:
                 break

@@ -55,6 +55,8 @@ class Past:
     tried: list[Tried] = field(default_factory=list)
     waits: dict[int, int] = field(default_factory=dict)
     """How long it waited after each attempt, in milliseconds."""
+    redirected: dict[int, str] = field(default_factory=dict)
+    """Whom a person sent each attempt to, `provider|family`, in place of the one that was next."""
     end: str = ""
     ended: Mapping[str, Any] = field(default_factory=dict)
     ms: int = 0
@@ -113,6 +115,8 @@ def _take(past: Past, event: Event) -> None:
         tried = past.tried[-1]
         tried.kind, tried.ms, tried.is_over = core.get("kind"), obs.get("ms") or 0, True
         tried.tokens, tried.usd_micro = obs.get("tokens") or {}, obs.get("usd_micro")
+    elif event.type == "ApprovalDecided" and core.get("target") is not None:
+        past.redirected[len(past.tried) + 1] = core["target"]
     elif event.type == "WaitScheduled":
         past.waits[len(past.tried)] = core["until_offset_ms"]
 

@@ -18,7 +18,7 @@ from .encoding import encode, text_of
 from .event import Draft, blob_digest
 from .flow_pages import FlowEntry
 from .approvals import decided
-from .desk import read_parked, route_of
+from .desk import STALE, read_parked, route_of
 from .pages import RunEntry
 
 if TYPE_CHECKING:
@@ -122,6 +122,9 @@ class LedgerBooks:
             return asking
         parked = read_parked(self.log.store.blob_get(asking.parked or ""))
         entry.take_up(asking, shape, parked["page"])
+        if parked["page"]["catalog"] != self.catalog_id:
+            entry.give_up(STALE)
+            return Turned(STALE, asking.run)
         target = None if asking.redirected is None else route_of(asking.redirected)
         return Reopened(entry, parked, target)
 

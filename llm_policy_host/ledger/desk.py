@@ -28,6 +28,9 @@ TTL_MS: Final = 24 * 3_600_000
 APPROVAL_REQUIRED: Final = "approval_required"
 """The error of a run that a gate put off, or ended where it cannot be put off."""
 
+STALE: Final = "approval_stale"
+"""The error of a run that cannot go on: its catalog or its policy has changed."""
+
 STEWARD: Final = Held("steward", "steward")
 """The gate of sessions in the mode `steward`: it holds for every request that brings tools."""
 

@@ -187,6 +187,7 @@ class RunEntry(Entry):
         return {
             "allowed": sorted(self._allowed),
             "attempts": self._attempts,
+            "catalog": self._books.catalog_id,
             "ctx": ctx,
             "is_full": self._is_full,
             "policy_id": policy_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llm_policy_host.ledger.desk import read_parked, route_of
+from llm_policy_host.ledger.desk import STALE, read_parked, route_of
 from llm_policy_host.values import Failure, Step, Turned
 
 from .nobooks import NoPage
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from llm_policy_host.values import Contract
 
     from .state import Surroundings
-
-STALE = "approval_stale"
-"""The error of a run that cannot go on: its catalog or its policy has changed, or nobody lists its route any more."""
-
 
 def parked(run: Run, engine: Engine, now_ms: int) -> dict[str, Any]:
     """Give what a run needs to go on: where it is, how long it may still take, and what went wrong so far."""

@@ -45,7 +45,7 @@ def config(scripts: dict[str, Any], **host: Any) -> dict[str, Any]:
     ]
     return {
         "providers": {name: {"base_url": "http://nowhere.invalid", "api_kind": "scripted"} for name in scripts},
-        "models": {"m": {"served_by": routes, "capabilities": {"context": 1000}}},
+        "models": {"m": {"served_by": routes, "capabilities": {"context": 1000, "supports_tools": True}}},
         "retry_policies": {
             "patient": {
                 "timeout": {"action": "retry_same", "attempts": 1, "backoff_ms": 100},
@@ -90,8 +90,8 @@ class Setting:
         log, recovery = open_log(self.store, self.clock, Folds)
         if isinstance(self.clock, _Clock):
             self.clock.is_busy = lambda: log._committing is not None
-        self.ledger = Ledger(log, recovery, durability=durability, new_id=counted_ids())
-        self.host = Host.from_data(config(scripts, **host), clock=self.clock, ledger=self.ledger, environment={})
+        self.ledger = Ledger(log, recovery, durability=durability, new_id=counted_ids(log.seq))
+        self.host = Host.from_data(config(scripts, **host), clock=self.clock, ledger=self.ledger, environment={"ROOT": 40 * "r"})
 
     async def ask(self, contract: Contract = HELLO, *, is_stream: bool = False) -> Result:
         """Take a contract to its result, either way."""

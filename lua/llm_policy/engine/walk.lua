@@ -128,7 +128,8 @@ local function advance(run, family)
       return exhausted(run)
     end
     handle.rank = handle.rank + 1
-    if not family or candidate.model_family == family then
+    local was_chosen = handle.chosen and handle.chosen[vocabularies.route(candidate)]
+    if not was_chosen and (not family or candidate.model_family == family) then
       handle.used[#handle.used + 1] = trace.ranked_entry(candidate, score)
       if not is_disabled(run, candidate.provider_id) then
         run.candidate, handle.index, handle.retries = candidate, index, 0
@@ -157,6 +158,9 @@ local function redirect(run, provider_id, family)
       handle.used[#handle.used + 1] = trace.ranked_entry(candidate, score)
       run.candidate, handle.index, handle.retries = candidate, index, 0
       handle.provider_id, handle.model_family = provider_id, family
+      -- the walk, which goes on behind the one that was passed over, does not come here again
+      handle.chosen = handle.chosen or {}
+      handle.chosen[vocabularies.route(candidate)] = true
       return candidate
     end
   end

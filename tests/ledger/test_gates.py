@@ -1,0 +1,282 @@
+"""Gates: what each names is judged alike in every runtime, and a run that was put off decides as it would have."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.ledger.setting import HELLO, Setting
+
+from llm_policy_host.core.gates import GATE_FIELDS, Gate, Judge, create_judge
+from llm_policy_host.core.vm import Vm, available_runtimes
+from llm_policy_host.hindsight.deciding import Decider
+from llm_policy_host.hindsight.history import past_runs
+from llm_policy_host.errors import LedgerError
+from llm_policy_host.ledger.approvals import decided
+from llm_policy_host.ledger.event import Draft
+from llm_policy_host.ledger.sessions import opening
+from llm_policy_host.store.memory import MemoryStore
+from llm_policy_host.values import Contract, Origin
+
+if TYPE_CHECKING:
+    from llm_policy_host.values import Result
+
+YES = {"answer": "yes", "usage": {"input_tokens": 7, "output_tokens": 2}}
+LIMITED = {"failure": "rate_limit", "http_status": 429}
+SLOW = {"failure": "timeout"}
+TOOL = {"type": "function", "function": {"name": "ls", "parameters": {}}}
+ALWAYS = {"all": {"when": ["top"]}}
+
+# Judged in every runtime -------------------------------------------------------------------------------
+
+NUMBERS = (None, 0, 0.1, 1, 1.0000000000000002, 2**53)
+RELATIONS = {
+    "lt": lambda a, b: a < b,
+    "le": lambda a, b: a <= b,
+    "eq": lambda a, b: a == b,
+    "ne": lambda a, b: a != b,
+    "ge": lambda a, b: a >= b,
+    "gt": lambda a, b: a > b,
+}
+CANDIDATE = {"provider_id": "a", "model_family": "m", "price_in": 1.5, "no_log": True, "tier": "partner"}
+
+
+def naive(when: list[Any], facts: dict[str, Any]) -> bool:
+    """Say what a gate means, as the guide does: an unknown number is higher than every number."""
+    op, *rest = when
+    if op == "is":
+        return bool({**CANDIDATE, **facts}.get(rest[0], False))
+    if op == "cmp":
+        value = {**CANDIDATE, **facts}.get(rest[0])
+        return RELATIONS[rest[1]](float("inf") if value is None else value, rest[2])
+    if op == "not":
+        return not naive(rest[0], facts)
+    return (all if op == "and" else any)(naive(part, facts) for part in rest)
+
+
+def whens() -> list[list[Any]]:
+    """Give a gate for each field and relation, and some made of two."""
+    single: list[list[Any]] = []
+    for name, (sort, _) in GATE_FIELDS.items():
+        if sort == "Bool":
+            single.append(["is", name])
+        else:
+            single.extend(["cmp", name, relation, bound] for relation in RELATIONS for bound in (0, 0.1, 1))
+    single += [["is", "no_log"], ["cmp", "price_in", "gt", 1]]
+    pairs = [[op, one, ["not", other]] for op in ("and", "or") for one, other in itertools.pairwise(single[::7])]
+    return single + pairs
+
+
+def facts_of() -> list[dict[str, Any]]:
+    names = list(GATE_FIELDS)
+    made: list[dict[str, Any]] = []
+    for shift, number in itertools.product(range(3), NUMBERS):
+        made.append(
+            {
+                name: (place + shift) % 3 == 0 if GATE_FIELDS[name][0] == "Bool" else number
+                for place, name in enumerate(names)
+            }
+        )
+    return made
+
+
+@pytest.mark.parametrize("runtime", available_runtimes())
+def test_every_runtime_judges_as_the_guide_says(runtime: str) -> None:
+    vm, count = Vm(runtime), 0
+    for when in whens():
+        judge = create_judge(vm, [Gate("never", ["bot"], "n"), Gate("this", when, "t")], {})
+        assert isinstance(judge, Judge)
+        for facts in facts_of():
+            held = judge.held(CANDIDATE, {}, facts)
+            assert (held is not None) == naive(when, facts), (when, facts)
+            assert held is None or held.name == "this"
+            count += held is not None
+    assert count > 500
+
+
+def test_a_field_of_a_gate_is_not_the_candidates() -> None:
+    judge = create_judge(Vm(), [Gate("g", ["is", "tools"], "g")], {"fields": {"tools": {"sort": "Bool"}}})
+    assert isinstance(judge, Judge)
+    assert judge.held({**CANDIDATE, "tools": True}, {}, {"tools": False}) is None
+
+
+# Put off, and gone on ----------------------------------------------------------------------------------
+
+
+def again(result: Result, contract: Contract = HELLO) -> Contract:
+    assert result.approval is not None, result.error
+    return dataclasses.replace(contract, origin=dataclasses.replace(contract.origin, approval=result.approval.id))
+
+
+def decide(setting: Setting, result: Result, decision: str, target: str | None = None) -> None:
+    assert result.approval is not None
+    asking = setting.ledger.folds.approvals.find(result.approval.id)
+    assert asking is not None
+    for draft in decided(asking, decision, "operator", target=target):
+        setting.ledger.log.append(draft)
+
+
+async def through(setting: Setting, contract: Contract = HELLO, *, is_stream: bool = False) -> tuple[Result, int]:
+    """Ask, and let every attempt be made that waits; give the end, and how often somebody was asked."""
+    result, count = await setting.ask(contract, is_stream=is_stream), 0
+    while result.approval is not None:
+        count += 1
+        decide(setting, result, "approve")
+        result = await setting.ask(again(result, contract), is_stream=is_stream)
+    return result, count
+
+
+SCRIPTS: tuple[dict[str, Any], ...] = (
+    {"a": [YES]},
+    {"a": [LIMITED], "b": [YES]},
+    {"a": [SLOW, YES]},
+    {"a": [SLOW, SLOW], "b": [LIMITED], "c": [YES]},
+    {"a": [LIMITED], "b": [LIMITED]},
+    {"a": [{"failure": "auth_error"}], "b": [YES]},
+)
+
+
+@pytest.mark.parametrize("is_stream", [False, True], ids=["unary", "streamed"])
+@pytest.mark.parametrize("scripts", SCRIPTS)
+async def test_a_run_that_waits_decides_as_one_that_does_not(scripts: dict[str, Any], *, is_stream: bool) -> None:
+    """Every route is asked for: the same attempts, the same end, the same digests; once for each route."""
+    async with Setting(scripts) as free, Setting(scripts, gates=ALWAYS) as gated:
+        contract = dataclasses.replace(HELLO, seed=7)
+        plain = await free.ask(contract, is_stream=is_stream)
+        late, count = await through(gated, contract, is_stream=is_stream)
+    free.check()
+    gated.check()
+    assert (late.ok, late.error, late.chosen) == (plain.ok, plain.error, plain.chosen)
+    assert [failure.kind for failure in late.failures] == [failure.kind for failure in plain.failures]
+    ends = [setting.events()[-1].core for setting in (free, gated)]
+    assert ends[0] == ends[1]
+    assert count == len({event.core["provider_id"] for event in gated.events() if event.type == "AttemptProposed"})
+
+
+@pytest.mark.parametrize("is_shared", [False, True], ids=["own", "shared"])
+async def test_it_goes_on_over_the_ledger_that_another_left(*, is_shared: bool) -> None:
+    """Each step by a host of its own, which knows nothing but what the store holds; meanwhile its hold stands."""
+    store = MemoryStore(is_shared=is_shared)
+    scripts = {"a": [LIMITED], "b": [YES]}
+    root = {"keys_root": {"env": "ROOT"}, "ledger": {"file": "-", "account": "team"}}
+    more = {**root, "accounts": {"team": {"calls": 5}}, "gates": ALWAYS}
+
+    async def step(contract: Contract, decision: str | None) -> Result:
+        async with Setting(scripts, store=store, **more) as setting:
+            result = await setting.ask(contract)
+            balance = setting.ledger.folds.accounts.balance("team", setting.clock.now_ms())
+            held.append((balance.held["calls"], balance.used["calls"]))
+            if decision is not None:
+                assert result.approval is not None
+                asking = setting.ledger.folds.approvals.find(result.approval.id)
+                assert asking is not None
+                for draft in decided(asking, decision, "operator"):
+                    await setting.ledger.log.accept(draft)
+            if decision != "approve":
+                setting.check()
+        return result
+
+    held: list[tuple[int, int]] = []
+    first = await step(HELLO, "approve")
+    second = await step(again(first), "approve")
+    last = await step(again(second), None)
+    assert (last.ok, last.chosen and last.chosen["provider_id"]) == (True, "b")
+    assert [failure.kind for failure in last.failures] == ["rate_limit"]
+    assert (await step(again(second), None)).error == "approval_used"
+    assert held == [(1, 0), (1, 1), (0, 2), (0, 2)]
+    denied = await step(HELLO, "deny")
+    assert (await step(again(denied), None)).error == "approval_denied"
+    assert held[-2:] == [(1, 2), (0, 2)]
+
+
+async def test_a_run_that_waits_may_still_take_what_it_had_left() -> None:
+    async with Setting({"a": [{"hang": True}]}, gates=ALWAYS) as setting:
+        contract = dataclasses.replace(HELLO, deadline_ms=5000)
+        waits = await setting.ask(contract)
+        await setting.clock.sleep_ms(3_600_000)
+        decide(setting, waits, "approve")
+        begun_ms = setting.clock.now_ms()
+        late = await setting.ask(again(waits, contract))
+        assert (late.error, setting.clock.now_ms() - begun_ms) == ("timeout", 5000)
+
+
+async def test_a_part_of_a_flow_is_not_put_off() -> None:
+    policy = ["policy", ["top"], ["zero"], ["ordered"], ["id"], ["always", {"action": "next_candidate"}]]
+    flow = [
+        "flow",
+        {
+            "in": {"kind": "input"},
+            "say": {"kind": "llm", "inputs": ["in"], "policy": policy},
+            "out": {"kind": "output", "inputs": ["say"]},
+        },
+    ]
+    async with Setting({"a": [YES]}, gates=ALWAYS) as setting:
+        result = await setting.ask(dataclasses.replace(HELLO, flow_ir=flow))
+        assert (result.ok, result.error, result.approval) == (False, "approval_required", None)
+    setting.check()
+
+
+async def test_as_a_steward_a_session_asks_before_calls_with_tools() -> None:
+    tooled = dataclasses.replace(HELLO, tools=(TOOL,), origin=Origin(session="s"))
+    async with Setting({"a": [YES]}) as setting:
+        for draft in opening("s", "operator", "local", mode="steward"):
+            setting.ledger.log.append(draft)
+        assert (await setting.ask(dataclasses.replace(HELLO, origin=Origin(session="s")))).ok
+        held = await setting.ask(tooled)
+        assert held.approval is not None
+        assert (held.approval.gate, held.approval.reason) == ("steward", "steward")
+        decide(setting, held, "approve")
+        setting.ledger.log.append(Draft("ModeChanged", "operator", "local", core={"session": "s", "mode": "work"}))
+        assert (await setting.ask(again(held, tooled))).ok
+        assert (await setting.ask(tooled)).ok
+    setting.check()
+
+
+async def test_who_asked_does_not_decide_whatever_writes_it_down() -> None:
+    origin = Origin(key_id="k", session="s")
+    async with Setting({"a": [YES]}, gates=ALWAYS) as setting:
+        for draft in opening("s", "operator", "local"):
+            setting.ledger.log.append(draft)
+        held = await setting.ask(dataclasses.replace(HELLO, origin=origin))
+        assert held.approval is not None
+        asking = setting.ledger.folds.approvals.find(held.approval.id)
+        assert asking is not None
+        for who in ({"key_id": "k"}, {"session": "s"}, {"key_id": "other", "session": "s"}):
+            with pytest.raises(LedgerError, match="own request"):
+                setting.ledger.log.append(decided(asking, "approve", "keyholder", **who)[0])
+        setting.ledger.log.append(decided(asking, "approve", "keyholder", key_id="other", session="t")[0])
+
+
+def test_redirects_are_decided_again_on_every_runtime() -> None:
+    async def play() -> Setting:
+        scripts = {"a": [YES], "b": [LIMITED], "c": [YES], "d": [YES]}
+        async with Setting(scripts, gates=ALWAYS) as setting:
+            for target in ("b|m", "c|m", "d|m", None):
+                result = await setting.ask()
+                decide(setting, result, "redirect" if target else "approve", target)
+                result = await setting.ask(again(result))
+                if result.approval is not None:
+                    decide(setting, result, "redirect", "d|m")
+                    result = await setting.ask(again(result))
+                assert result.ok
+            denied = await setting.ask()
+            decide(setting, denied, "deny")
+        setting.check()
+        return setting
+
+    setting = asyncio.run(play())
+    runs = list(past_runs(setting.events()))
+    assert [[tried.provider_id for tried in past.tried] for past in runs] == [
+        ["b", "d"],
+        ["c"],
+        ["d"],
+        ["a"],
+        [],
+    ]
+    for runtime in available_runtimes():
+        decider = Decider(setting.store.blob_get, runtime)
+        for past in runs[:4]:
+            assert decider.again(past).difference is None, (runtime, past.run)
