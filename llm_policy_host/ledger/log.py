@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeAlias
+import threading
+from collections import deque
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeAlias
 
 from llm_policy_host.errors import LedgerError, UsageError
 
@@ -11,7 +15,7 @@ from .chain import Chain
 from .event import blob_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from llm_policy_host.ports import Clock, EventStore
 
@@ -19,7 +23,11 @@ if TYPE_CHECKING:
     from .event import Draft, Event
 
 _Waiting: TypeAlias = "tuple[Draft, asyncio.Future[Event]]"
+_Job: TypeAlias = "tuple[Sequence[bytes], Sequence[Draft], Future[list[Event | LedgerError]]]"
 Take: TypeAlias = "Callable[[Sequence[bytes], Sequence[Draft]], list[Event | LedgerError]]"
+
+_LOOK_S = 0.001
+"""How soon who waits for his turn looks whether he is waited for himself."""
 
 
 class Log:
@@ -37,6 +45,8 @@ class Log:
         self.chain = self._begin()
         self._waiting: list[_Waiting] = []
         self._committing: asyncio.Task[None] | None = None
+        self._turn = threading.Lock()
+        self._jobs: deque[_Job] = deque()
 
     def _begin(self) -> Chain:
         return Chain(self._make_fold() if self._make_fold else None)
@@ -97,10 +107,24 @@ class Log:
 
         `take` says where `Log.take` runs; here, unless another thread than the log's has the transaction.
         """
+        with self._my_turn():
+            return self._committed(drafts, take or self.take)
+
+    @contextmanager
+    def _my_turn(self) -> Iterator[None]:
+        """Let one commit after the other be; who waits here does meanwhile what another waits for."""
+        while not self._turn.acquire(timeout=_LOOK_S):
+            self._do_jobs()
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def _committed(self, drafts: Sequence[Draft], take: Take) -> list[Event | LedgerError]:
         stored = self.chain.seq
         try:
             with self.store.transaction() as transaction:
-                made = (take or self.take)(list(transaction.lines(stored)), drafts)
+                made = take(list(transaction.lines(stored)), drafts)
                 transaction.insert([each[:6] for each in made if not isinstance(each, LedgerError)])
         except BaseException:
             if self.chain.seq != stored:
@@ -146,10 +170,24 @@ class Log:
     def _take_on(self, loop: asyncio.AbstractEventLoop) -> Take:
         """Let events be taken on the loop's thread, as everywhere else: who reads the fold needs no lock."""
 
-        async def taking(*given: Any) -> list[Event | LedgerError]:  # noqa: ANN401 - passed on
-            return self.take(*given)
+        def take(lines: Sequence[bytes], drafts: Sequence[Draft]) -> list[Event | LedgerError]:
+            job: _Job = (lines, drafts, Future())
+            self._jobs.append(job)
+            loop.call_soon_threadsafe(self._do_jobs)
+            return job[2].result()
 
-        return lambda *given: asyncio.run_coroutine_threadsafe(taking(*given), loop).result()
+        return take
+
+    def _do_jobs(self) -> None:
+        """Take what a commit in another thread waits for."""
+        while self._jobs:
+            lines, drafts, told = self._jobs.popleft()
+            try:
+                told.set_result(self.take(lines, drafts))
+            except LedgerError as error:
+                told.set_exception(error)
+            finally:
+                told.cancel()  # of a defect here whoever waits learns that much
 
 
 def _tell(batch: Sequence[_Waiting], made: Sequence[Event | LedgerError]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,11 +15,13 @@ from llm_policy_host.ledger.log import Log
 from llm_policy_host.ledger.recovery import Recovery, open_log
 from llm_policy_host.ledger.verify import verify
 from llm_policy_host.store.memory import MemoryStore
+from llm_policy_host.store.sqlite import open_sqlite
 
 from .drafts import BLOB, HEX, HOLD, draft, opening, run_id, tried, whole_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from llm_policy_host.ledger.event import Draft, Event
 
@@ -205,3 +208,18 @@ async def test_a_transaction_that_fails_leaves_the_log_as_the_store_is(
         assert caught.value.code == "store"
     made: Event = await log.accept(draft("PolicyAdmitted", 1))
     assert (made.seq, made.cause) == (2, 1)
+
+
+async def test_who_commits_on_the_loop_waits_for_no_thread_that_waits_for_the_loop(tmp_path: Path) -> None:
+    store = open_sqlite(tmp_path / "ledger.db", mode="shared")
+    log = Log(store, VirtualClock())
+    first = second = draft("HostStarted")
+    accepting = asyncio.create_task(log.accept(first))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    time.sleep(0.3)  # noqa: ASYNC251 - the loop is held until the thread has its transaction and waits
+    (made,) = log.commit([second])
+    assert not isinstance(made, LedgerError)
+    assert sorted([(await accepting).seq, made.seq]) == [1, 2]
+    assert verify(store.lines()).events == 2
+    store.close()
