@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from .config.key_root import read_content_key, read_key_root
@@ -15,6 +14,7 @@ from .ledger.desk import TTL_MS, Desk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
     from typing import Any
 
     from .config.load import Config
@@ -42,9 +42,7 @@ def make_judge(config: Config, schema: Mapping[str, Any]) -> Judge | None:
     return None
 
 
-def make_desk(
-    config: Config, clock: Clock, secrets: SecretSource, folds: Folds, judge: Judge | None
-) -> Desk:
+def make_desk(config: Config, clock: Clock, secrets: SecretSource, folds: Folds, judge: Judge | None) -> Desk:
     """Make the desk over the folds of a config's ledger."""
 
     @cache
@@ -60,7 +58,7 @@ def make_desk(
 
 
 def _secret(config: Config, secrets: SecretSource) -> bytes:
-    """Give what digests of requests are made with: a secret of the deployment, else one beside the ledger's file.
+    """Give what digests of requests are made with: a secret of the deployment, else one beside the ledger.
 
     Where there is neither it is this process's own: after a restart no request is known again.
     """

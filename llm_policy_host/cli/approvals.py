@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +13,7 @@ from llm_policy_host.run.parking import refusal_of
 from llm_policy_host.wiring import Host
 
 from .books import add_config, add_source, counted, read_config, write, writing
-from .ledger import opened
-from .output import OK, REFUSED, add_json, number, plain, print_json, table, warn
+from .output import OK, add_json, number, plain, print_json, table
 
 if TYPE_CHECKING:
     import argparse
@@ -33,7 +31,9 @@ _DECISIONS = (
 
 def add(commands: Commands) -> None:
     """Add the subcommand and those below it."""
-    parser = commands.add_parser("approvals", help="what waits for a person: list it, approve, redirect, deny")
+    parser = commands.add_parser(
+        "approvals", help="what waits for a person: list it, approve, redirect, deny"
+    )
     below = parser.add_subparsers(metavar="COMMAND", required=True)
     listed = below.add_parser("list", help="what waits, the oldest first")
     listed.add_argument("--all", action="store_true", help="and what was decided, as far as it is remembered")
@@ -64,10 +64,10 @@ def _list(arguments: argparse.Namespace) -> int:
 def _decide(arguments: argparse.Namespace) -> int:
     target: str | None = getattr(arguments, "target", None)
     config, clock = read_config(arguments.config), SystemClock()
-    if target is not None:
-        _check_target(arguments, clock)
     with writing(config, clock) as ledger:
         asking = _waiting(ledger.folds.approvals.find(arguments.approval), arguments.approval)
+        if target is not None:
+            _check_target(arguments, ledger.log.store.blob_get(asking.parked or ""), clock.now_ms())
         try:
             for draft in decided(asking, arguments.decision, "operator", target=target):
                 write(ledger, draft)
@@ -83,20 +83,11 @@ def _decide(arguments: argparse.Namespace) -> int:
     return OK
 
 
-def _check_target(arguments: argparse.Namespace, clock: SystemClock) -> None:
+def _check_target(arguments: argparse.Namespace, data: bytes | None, now_ms: int) -> None:
     """Refuse a route that the policy of the run does not list."""
-    with closing(opened(_source(arguments))) as store:
-        asking = _waiting(counted(_source(arguments)).approvals.find(arguments.approval), arguments.approval)
-        data = store.blob_get(asking.parked or "")
-    engine = Host.from_config(Path(arguments.config)).engine
-    code = refusal_of(engine, data, arguments.target, clock.now_ms())
+    code = refusal_of(Host.from_config(Path(arguments.config)).engine, data, arguments.target, now_ms)
     if code is not None:
         raise UsageError(f"`{arguments.target}`: {code}: the policy does not list this route for the request")
-
-
-def _source(arguments: argparse.Namespace) -> argparse.Namespace:
-    arguments.file = None
-    return arguments
 
 
 def _waiting(asking: Asking | None, name: str) -> Asking:

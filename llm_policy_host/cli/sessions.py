@@ -28,10 +28,18 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("sessions", help="open sessions with limits, change their mode, close them")
     below = parser.add_subparsers(metavar="COMMAND", required=True)
     opened = below.add_parser("open", help="open a session, and print its name")
-    opened.add_argument("session", nargs="?", metavar="NAME", help="its name (default: one that nobody guesses)")
-    opened.add_argument("--key", metavar="ID", help="the one key that may use it (default: whoever knows its name)")
-    opened.add_argument("--account", metavar="NAME", help="who pays (default: the key's account, else the ledger's)")
-    opened.add_argument("--mode", choices=MODES, default="work", metavar="MODE", help="`work` (default) or `steward`")
+    opened.add_argument(
+        "session", nargs="?", metavar="NAME", help="its name (default: one that nobody guesses)"
+    )
+    opened.add_argument(
+        "--key", metavar="ID", help="the one key that may use it (default: whoever knows its name)"
+    )
+    opened.add_argument(
+        "--account", metavar="NAME", help="who pays (default: the key's account, else the ledger's)"
+    )
+    opened.add_argument(
+        "--mode", choices=MODES, default="work", metavar="MODE", help="`work` (default) or `steward`"
+    )
     opened.add_argument("--max-turns", type=count, metavar="N", help="the most requests")
     opened.add_argument("--max-usd", type=usd, metavar="AMOUNT", help="the most that it may spend")
     moded = below.add_parser("mode", help="change its mode: as a steward it asks before each call with tools")
@@ -81,7 +89,9 @@ def _mode(arguments: argparse.Namespace) -> int:
         _find(ledger, arguments.session)
         core = {"session": arguments.session, "mode": arguments.mode}
         write(ledger, Draft("ModeChanged", "operator", "local", core=core))
-        return _print(arguments, ledger, arguments.session, f"{arguments.session} is in mode {arguments.mode}")
+        return _print(
+            arguments, ledger, arguments.session, f"{arguments.session} is in mode {arguments.mode}"
+        )
 
 
 def _close(arguments: argparse.Namespace) -> int:

@@ -21,7 +21,10 @@ GATE_FIELDS: Final[Mapping[str, tuple[str, str]]] = {
     "estimate_usd": ("Num", "the most that it can cost, in USD; unknown is higher than every number"),
     "images": ("Bool", "the request has images"),
     "privacy": ("Bool", "the request requires privacy"),
-    "remaining_calls": ("Num", "calls that its accounts have left, without it; no limit is higher than every number"),
+    "remaining_calls": (
+        "Num",
+        "calls that its accounts have left; no limit is higher than every number",
+    ),
     "remaining_tokens": ("Num", "tokens that they have left"),
     "remaining_usd": ("Num", "USD that they have left"),
     "run_spent_usd": ("Num", "what the run has cost so far, in USD"),
@@ -71,7 +74,7 @@ class Gate:
 class Judge:
     """Finds the first gate that holds, in one runtime of its own; without state."""
 
-    def __init__(self, vm: Vm, gates: Sequence[Gate], judge: Any) -> None:
+    def __init__(self, vm: Vm, gates: Sequence[Gate], judge: Any) -> None:  # noqa: ANN401 - lupa has no types
         self._vm = vm
         self._gates = gates
         self._judge = judge
@@ -89,7 +92,10 @@ class Judge:
 
 def create_judge(vm: Vm, gates: Sequence[Gate], schema: Mapping[str, Any]) -> Judge | list[tuple[int, str]]:
     """Compile gates, or say every mistake: the gate's place from 0, and what is wrong with it."""
-    fields = {**(schema.get("fields") or {}), **{name: {"sort": sort} for name, (sort, _) in GATE_FIELDS.items()}}
+    fields = {
+        **(schema.get("fields") or {}),
+        **{name: {"sort": sort} for name, (sort, _) in GATE_FIELDS.items()},
+    }
     whens = [gate.when for gate in gates]
     answer = vm.call(vm.load(_MAKE), vm.to_lua(whens), vm.to_lua({**schema, "fields": fields}))
     if isinstance(answer, tuple):
@@ -101,4 +107,6 @@ def _mistake(entry: Mapping[str, Any]) -> tuple[int, str]:
     place, *below = entry["at"]
     inner = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in below[1:])
     near = f" (did you mean `{entry['nearest']}`?)" if entry.get("nearest") else ""
-    return int(place) - 1, f"{inner.lstrip('.')}: {entry['detail']}{near}" if inner else f"{entry['detail']}{near}"
+    return int(
+        place
+    ) - 1, f"{inner.lstrip('.')}: {entry['detail']}{near}" if inner else f"{entry['detail']}{near}"

@@ -10,8 +10,8 @@ from llm_policy_host.core.engine import LuaEngine, create_engine
 from llm_policy_host.core.vm import Vm
 from llm_policy_host.errors import LedgerError
 from llm_policy_host.ledger.contexts import GATHERED
-from llm_policy_host.ledger.digests import decision_digest, params_digest, trace_digest
 from llm_policy_host.ledger.desk import route_of
+from llm_policy_host.ledger.digests import decision_digest, params_digest, trace_digest
 from llm_policy_host.ledger.encoding import text_of
 from llm_policy_host.run.attempt import BOUNDS
 from llm_policy_host.run.driver import BUDGET_EXCEEDED
@@ -54,7 +54,7 @@ class Decider:
         runtime: str | None = None,
         moments: Callable[[], int] | None = None,
     ) -> None:
-        """Take where blobs are; `moments` gives what the core is told for a time, always the same one otherwise."""
+        """Take where blobs are; `moments` gives what the core is told for a time, else always the same."""
         self.shelf = Shelf(get)
         self._now = moments or (lambda: NOW_MS)
         self._vm = Vm(runtime)
@@ -98,14 +98,18 @@ class Decider:
     def again(self, past: Past) -> Again:
         """Make a run's decisions again, and tell them what came of its attempts."""
         engine, step = self.begin(past)
-        policy_id, _ = engine.grounds(step.handle) if step.status != "done" or not _is_refused(step) else (None, 0)
+        policy_id, _ = (
+            engine.grounds(step.handle) if step.status != "done" or not _is_refused(step) else (None, 0)
+        )
         providers = self._providers(past)
         skipped, waits, difference = past.skipped(), past.waits, None
         for number, tried in enumerate(past.tried, 1):
             while step.status == "wait":
                 step = engine.wake(step.handle, self._now())
             if number in past.redirected and step.status == "call":
-                moved = engine.revive(engine.dump(step.handle), self._now(), route_of(past.redirected[number]))
+                moved = engine.revive(
+                    engine.dump(step.handle), self._now(), route_of(past.redirected[number])
+                )
                 step = step if isinstance(moved, str) else moved
             difference = difference or self._difference(past, number, tried, step)
             if step.status != "call" or tried.kind in CUT:
@@ -153,7 +157,9 @@ class Decider:
             return f"attempt {number}: was {tried.route}, and {route} follows"
         given = self.shelf.plain(past.refs["shape"]) or {}
         params = given if step.params is None else step.params
-        names = {name: value for name, value in params.items() if name not in _NO_PARAMS and name != "_filters"}
+        names = {
+            name: value for name, value in params.items() if name not in _NO_PARAMS and name != "_filters"
+        }
         if tried.params is not None and params_digest(names) != tried.params:
             return f"attempt {number}: the parameters are not those that were sent"
         return None
@@ -182,7 +188,9 @@ def _engine_of(vm: Vm, catalog: Mapping[str, Any]) -> LuaEngine:
         name: dict(provider or {}) | ({} if _is_market(provider) else {"base_url": _NOWHERE})
         for name, provider in (catalog.get("providers") or {}).items()
     }
-    defaults = {name: value for name, value in (core.pop("defaults", None) or {}).items() if name != "profile"}
+    defaults = {
+        name: value for name, value in (core.pop("defaults", None) or {}).items() if name != "profile"
+    }
     core |= {"models": core.get("models") or {}, **({"defaults": defaults} if defaults else {})}
     engine = create_engine(vm, core)
     if not isinstance(engine, LuaEngine):

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .account import RESOURCES, Account, Balance, Refusal, is_below, upwards
-
 from .sessions import SESSION_ACCOUNT
 
 if TYPE_CHECKING:

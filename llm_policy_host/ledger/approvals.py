@@ -57,7 +57,9 @@ class Asking:
 
     def is_of(self, key_id: str | None, session: str | None) -> bool:
         """Whether a key or a session is the one that the request came through."""
-        return (key_id is not None and key_id == self.key_id) or (session is not None and session == self.session)
+        return (key_id is not None and key_id == self.key_id) or (
+            session is not None and session == self.session
+        )
 
 
 class Approvals:

@@ -8,17 +8,18 @@ from collections import OrderedDict
 from os import urandom
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from llm_policy_host.clock import standing
 from llm_policy_host.errors import LedgerError
 from llm_policy_host.ports import Reopened
 from llm_policy_host.values import Turned
 
+from .approvals import decided
 from .contexts import Contexts
+from .desk import STALE, read_parked, route_of
 from .digests import Memo, params_digest, shape_digest, without_addresses
 from .encoding import encode, text_of
 from .event import Draft, blob_digest
 from .flow_pages import FlowEntry
-from .approvals import decided
-from .desk import STALE, read_parked, route_of
 from .pages import RunEntry
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class LedgerBooks:
         return Reopened(entry, parked, target)
 
     def paying(self, session: str | None) -> tuple[str, ...]:
-        """Give the path of accounts of callers who name none: in a session it begins with the session's own."""
+        """Give the path of accounts of callers who name none; a session's begins with its own."""
         if session is None or self.desk is None:
             return self.payers
         return self.desk.paying(session) or self.payers
@@ -214,7 +215,9 @@ class LedgerBooks:
 
     async def accept(self, drafts: Sequence[Draft]) -> int:
         """Accept events of a run in one go; give the last one's number."""
-        made = await asyncio.gather(*(self.log.accept(draft) for draft in drafts), return_exceptions=True)
+        with standing(self.clock):
+            accepting = (self.log.accept(draft) for draft in drafts)
+            made = await asyncio.gather(*accepting, return_exceptions=True)
         seq = 0
         for each in made:
             if isinstance(each, BaseException):

@@ -36,7 +36,17 @@ STEWARD: Final = Held("steward", "steward")
 
 _FORMAT: Final = "parked/1"
 _MICRO: Final = 1_000_000
-_ASKED: Final = ("profile", "kind", "images", "requirements", "scope", "seed", "extra_candidates", "chain", "timeout_ms")
+_ASKED: Final = (
+    "profile",
+    "kind",
+    "images",
+    "requirements",
+    "scope",
+    "seed",
+    "extra_candidates",
+    "chain",
+    "timeout_ms",
+)
 
 
 class Judged(Protocol):
@@ -76,7 +86,7 @@ class Ahead:
 class Desk:
     """Says which attempt waits, and gives back what was put off to who asks for it again."""
 
-    def __init__(  # noqa: PLR0913 - the composition root fills it
+    def __init__(  # noqa: PLR0913, PLR0917 - the composition root fills it
         self,
         approvals: Approvals,
         sessions: Sessions,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from llm_policy_host.clock import standing
 from llm_policy_host.errors import LedgerError
 from llm_policy_host.values import Approval, Failure, Held, Refused, Response
 
@@ -240,10 +241,13 @@ class RunEntry(Entry):
             self._proposing = None
             return self._withdrawn(error)
         self._proposing = None
-        return await self._durable(seq) if self._books.is_strict else None
+        if self._books.is_strict:
+            await self._durable(seq)
+        return None
 
     async def _durable(self, seq: int) -> None:
-        await self._books.log.durable(seq)
+        with standing(self._books.clock):
+            await self._books.log.durable(seq)
 
     async def keep(self, outcome: Response | Failure | None) -> None:
         """Keep an answer: once its outcome is in the ledger, whoever goes on finds it."""
@@ -252,7 +256,8 @@ class RunEntry(Entry):
             return
         data = answer_bytes(outcome, call, self._cost(outcome))
         keep.put(run, self._tenant, ANSWER, data, self._contract.origin.content)
-        await keep.written()
+        with standing(self._books.clock):
+            await keep.written()
 
     def outcome(self, outcome: Response | Failure | None, sent: Attempt | None) -> None:
         """Settle the attempt: over a log of its own at once, over a shared one with what comes next."""
@@ -315,7 +320,8 @@ class RunEntry(Entry):
         obs: dict[str, Any] = {"ms": self._took_ms(), "tokens": self._tokens}
         if self._usd_micro is not None:
             obs["usd_micro"] = self._usd_micro
-        self._say("RunCompleted" if error is None else "RunCancelled" if is_cancelled else "RunFailed", core, obs)
+        failed = "RunCancelled" if is_cancelled else "RunFailed"
+        self._say("RunCompleted" if error is None else failed, core, obs)
 
     def _settle(self, outcome: Response | Failure | None, sent: Attempt | None) -> None:
         """Say how the attempt ended and what it is charged."""

@@ -7,7 +7,17 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 from llm_policy_host.ledger.desk import APPROVAL_REQUIRED
-from llm_policy_host.values import Approval, Cost, Failure, Held, Inputs, Refused, Response, Result, StreamChunk
+from llm_policy_host.values import (
+    Approval,
+    Cost,
+    Failure,
+    Held,
+    Inputs,
+    Refused,
+    Response,
+    Result,
+    StreamChunk,
+)
 
 from .lanes import Lanes
 from .nobooks import NoBooks
@@ -250,7 +260,7 @@ class Driver:
         return Result(
             ok=ok,
             response=run.response if ok else None,
-            error="timeout" if run.is_late else APPROVAL_REQUIRED if run.approval is not None else data.get("error"),
+            error=self._error(run),
             refusal=dataclasses.asdict(run.refused) if run.refused else data.get("refusal") or None,
             chosen=data.get("chosen") or None,
             trace=read_trace(data.get("trace")),
@@ -262,6 +272,11 @@ class Driver:
             run_id=run.page.run_id,
             approval=run.approval,
         )
+
+    def _error(self, run: Run) -> str | None:
+        if run.approval is not None:
+            return APPROVAL_REQUIRED
+        return "timeout" if run.is_late else run.step.result.get("error")
 
     def _cost(self, run: Run, chosen: Mapping[str, Any]) -> Cost:
         pricer = self._around.pricer

@@ -1,4 +1,4 @@
-"""A run that waits for a person: what is written down of it, and how it goes on, may be in another process."""
+"""A run that waits for a person: what is written down of it, and how it goes on, here or elsewhere."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from llm_policy_host.values import Contract
 
     from .state import Surroundings
+
 
 def parked(run: Run, engine: Engine, now_ms: int) -> dict[str, Any]:
     """Give what a run needs to go on: where it is, how long it may still take, and what went wrong so far."""

@@ -82,7 +82,9 @@ async def decide(gateway: Gateway, body: Body, asked: Asked, approval: str) -> B
     if asking.is_of(name, session):
         raise RefusedError(403, "own_request", "nobody decides on his own request", "approval")
     if (decision == "redirect") != (target is not None):
-        raise invalid("names the route, `provider|family`, that a redirect goes to, and nothing else", "target")
+        raise invalid(
+            "names the route, `provider|family`, that a redirect goes to, and nothing else", "target"
+        )
     if target is not None:
         _check_target(gateway, till, asking, target)
     await _write(till, decided(asking, decision, "keyholder", target=target, key_id=name, session=session))
@@ -105,7 +107,9 @@ async def _write(till: Till, drafts: Sequence[Draft]) -> None:
     try:
         # several processes take turns by the store's own lock
         with nullcontext() if ledger.log.is_shared else ledger.lock:
-            made = await asyncio.gather(*(ledger.log.accept(draft) for draft in drafts), return_exceptions=True)
+            made = await asyncio.gather(
+                *(ledger.log.accept(draft) for draft in drafts), return_exceptions=True
+            )
         for each in made:
             if isinstance(each, BaseException):
                 raise each

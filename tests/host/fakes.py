@@ -57,6 +57,14 @@ class FakeEngine:
         del now_ms
         return Step("done", handle, result={"ok": False, "error": kind})
 
+    def dump(self, handle: object) -> bytes:
+        del handle
+        return b""
+
+    def revive(self, text: bytes, now_ms: int, target: tuple[str, str] | None = None) -> Step | str:
+        del text, now_ms, target
+        return "event_not_allowed"
+
     def policy_id(self, handle: object) -> str | None:
         del handle
         return "sha256:0"

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     Do = Callable[..., Any]
 
-ANSWERS = {name: [{"answer": f"{name} says", "usage": {"input_tokens": 7, "output_tokens": 2}}] for name in "ab"}
+ANSWERS = {
+    name: [{"answer": f"{name} says", "usage": {"input_tokens": 7, "output_tokens": 2}}] for name in "ab"
+}
 CONFIG = {
     "providers": {name: {"base_url": "http://nowhere.invalid", "api_kind": "scripted"} for name in "ab"},
     "models": {

@@ -8,18 +8,18 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.ledger.setting import HELLO, Setting
 
 from llm_policy_host.core.gates import GATE_FIELDS, Gate, Judge, create_judge
 from llm_policy_host.core.vm import Vm, available_runtimes
+from llm_policy_host.errors import LedgerError
 from llm_policy_host.hindsight.deciding import Decider
 from llm_policy_host.hindsight.history import past_runs
-from llm_policy_host.errors import LedgerError
 from llm_policy_host.ledger.approvals import decided
 from llm_policy_host.ledger.event import Draft
 from llm_policy_host.ledger.sessions import opening
 from llm_policy_host.store.memory import MemoryStore
 from llm_policy_host.values import Contract, Origin
+from tests.ledger.setting import HELLO, Setting
 
 if TYPE_CHECKING:
     from llm_policy_host.values import Result
@@ -51,7 +51,7 @@ def naive(when: list[Any], facts: dict[str, Any]) -> bool:
         return bool({**CANDIDATE, **facts}.get(rest[0], False))
     if op == "cmp":
         value = {**CANDIDATE, **facts}.get(rest[0])
-        return RELATIONS[rest[1]](float("inf") if value is None else value, rest[2])
+        return bool(RELATIONS[rest[1]](float("inf") if value is None else value, rest[2]))
     if op == "not":
         return not naive(rest[0], facts)
     return (all if op == "and" else any)(naive(part, facts) for part in rest)
@@ -66,7 +66,9 @@ def whens() -> list[list[Any]]:
         else:
             single.extend(["cmp", name, relation, bound] for relation in RELATIONS for bound in (0, 0.1, 1))
     single += [["is", "no_log"], ["cmp", "price_in", "gt", 1]]
-    pairs = [[op, one, ["not", other]] for op in ("and", "or") for one, other in itertools.pairwise(single[::7])]
+    pairs = [
+        [op, one, ["not", other]] for op in ("and", "or") for one, other in itertools.pairwise(single[::7])
+    ]
     return single + pairs
 
 
@@ -108,7 +110,9 @@ def test_a_field_of_a_gate_is_not_the_candidates() -> None:
 
 def again(result: Result, contract: Contract = HELLO) -> Contract:
     assert result.approval is not None, result.error
-    return dataclasses.replace(contract, origin=dataclasses.replace(contract.origin, approval=result.approval.id))
+    return dataclasses.replace(
+        contract, origin=dataclasses.replace(contract.origin, approval=result.approval.id)
+    )
 
 
 def decide(setting: Setting, result: Result, decision: str, target: str | None = None) -> None:
@@ -119,7 +123,9 @@ def decide(setting: Setting, result: Result, decision: str, target: str | None =
         setting.ledger.log.append(draft)
 
 
-async def through(setting: Setting, contract: Contract = HELLO, *, is_stream: bool = False) -> tuple[Result, int]:
+async def through(
+    setting: Setting, contract: Contract = HELLO, *, is_stream: bool = False
+) -> tuple[Result, int]:
     """Ask, and let every attempt be made that waits; give the end, and how often somebody was asked."""
     result, count = await setting.ask(contract, is_stream=is_stream), 0
     while result.approval is not None:
@@ -141,7 +147,9 @@ SCRIPTS: tuple[dict[str, Any], ...] = (
 
 @pytest.mark.parametrize("is_stream", [False, True], ids=["unary", "streamed"])
 @pytest.mark.parametrize("scripts", SCRIPTS)
-async def test_a_run_that_waits_decides_as_one_that_does_not(scripts: dict[str, Any], *, is_stream: bool) -> None:
+async def test_a_run_that_waits_decides_as_one_that_does_not(
+    scripts: dict[str, Any], *, is_stream: bool
+) -> None:
     """Every route is asked for: the same attempts, the same end, the same digests; once for each route."""
     async with Setting(scripts) as free, Setting(scripts, gates=ALWAYS) as gated:
         contract = dataclasses.replace(HELLO, seed=7)
@@ -153,7 +161,9 @@ async def test_a_run_that_waits_decides_as_one_that_does_not(scripts: dict[str, 
     assert [failure.kind for failure in late.failures] == [failure.kind for failure in plain.failures]
     ends = [setting.events()[-1].core for setting in (free, gated)]
     assert ends[0] == ends[1]
-    assert count == len({event.core["provider_id"] for event in gated.events() if event.type == "AttemptProposed"})
+    assert count == len(
+        {event.core["provider_id"] for event in gated.events() if event.type == "AttemptProposed"}
+    )
 
 
 @pytest.mark.parametrize("is_shared", [False, True], ids=["own", "shared"])
@@ -162,7 +172,7 @@ async def test_it_goes_on_over_the_ledger_that_another_left(*, is_shared: bool) 
     store = MemoryStore(is_shared=is_shared)
     scripts = {"a": [LIMITED], "b": [YES]}
     root = {"keys_root": {"env": "ROOT"}, "ledger": {"file": "-", "account": "team"}}
-    more = {**root, "accounts": {"team": {"calls": 5}}, "gates": ALWAYS}
+    more: dict[str, Any] = {**root, "accounts": {"team": {"calls": 5}}, "gates": ALWAYS}
 
     async def step(contract: Contract, decision: str | None) -> Result:
         async with Setting(scripts, store=store, **more) as setting:
@@ -229,7 +239,9 @@ async def test_as_a_steward_a_session_asks_before_calls_with_tools() -> None:
         assert held.approval is not None
         assert (held.approval.gate, held.approval.reason) == ("steward", "steward")
         decide(setting, held, "approve")
-        setting.ledger.log.append(Draft("ModeChanged", "operator", "local", core={"session": "s", "mode": "work"}))
+        setting.ledger.log.append(
+            Draft("ModeChanged", "operator", "local", core={"session": "s", "mode": "work"})
+        )
         assert (await setting.ask(again(held, tooled))).ok
         assert (await setting.ask(tooled)).ok
     setting.check()

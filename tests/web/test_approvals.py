@@ -53,7 +53,9 @@ def approver(bank: Bank) -> str:
     return bank.mint("team", APPROVERS)
 
 
-def chat(gateway: Running, key: str, approval: str | None = None, *more: dict[str, str], **other: Any) -> Answer:
+def chat(
+    gateway: Running, key: str, approval: str | None = None, *more: dict[str, str], **other: Any
+) -> Answer:
     headers = bearer(key)
     for each in more:
         headers |= each
@@ -164,7 +166,9 @@ def test_what_nobody_decides_in_time_is_denied(bank: Bank, vendor: Vendor, asker
     assert len(vendor.asked) == 1
 
 
-def test_a_redirect_goes_where_the_policy_lets_it(bank: Bank, vendor: Vendor, asker: str, approver: str) -> None:
+def test_a_redirect_goes_where_the_policy_lets_it(
+    bank: Bank, vendor: Vendor, asker: str, approver: str
+) -> None:
     with bank.serving() as gateway:
         approval = wait_for(gateway, asker)
         for target in ("banned|small", "spare|nothing", "nobody|small"):
@@ -215,7 +219,11 @@ def test_another_request_does_not_go_on_in_its_place(
     with bank.serving() as gateway:
         approval = wait_for(gateway, asker)
         assert decide(gateway, approver, approval, "approve").status == 200
-        for other in ({"messages": [{"role": "user", "content": "other"}]}, {"max_tokens": 50}, {"tools": [TOOL] * 2}):
+        for other in (
+            {"messages": [{"role": "user", "content": "other"}]},
+            {"max_tokens": 50},
+            {"tools": [TOOL] * 2},
+        ):
             refused = chat(gateway, asker, approval, **other)
             assert (refused.status, refused.error["code"]) == (422, "approval_mismatch")
         assert not vendor.asked
