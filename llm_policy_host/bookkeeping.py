@@ -93,13 +93,14 @@ class Ledger:
 class Bookkeeping:
     """One host's books: opened on first use, over the ledger of the host before or one of its own."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the composition root fills it
         self,
         config: Config,
         clock: Clock,
         environment: Mapping[str, str],
         pricer: Pricer,
         ledger: Ledger | None,
+        *,
         secrets: SecretSource,
         judge: Judge | None = None,
     ) -> None:

@@ -101,7 +101,9 @@ class Host:
         self.market = make_market(config, self.secrets, clock, secrets.SystemRandom().random, environment)
         self.observed = Observed(clock)
         self.prices = _prices(config, clock)
-        self.bookkeeping = Bookkeeping(config, clock, environment, self.prices, ledger, self.secrets, self._gates())
+        self.bookkeeping = Bookkeeping(
+            config, clock, environment, self.prices, ledger, secrets=self.secrets, judge=self._gates()
+        )
         self._listeners: list[Callable[[Attempt], None]] = [self.observed.note, self.market.note]
         gather = _Gathering(config, self.disabled, self.market, self.observed)
         self._around = _surroundings(config, gather, self._heard, self.prices, self.reel)

@@ -55,7 +55,7 @@ def waiting_body(approval: Approval) -> Body:
 async def list_approvals(gateway: Gateway, body: Body, asked: Asked) -> Body:
     """Give what waits for this approver, the oldest first."""
     del body
-    till = await _till(gateway)
+    till = await need_till(gateway)
     _check(asked.caller)
     found = [asking for asking in till.folds.approvals.waiting() if _may_decide(asked.caller, asking, till)]
     return {"object": "list", "data": [told(asking) for asking in found]}
@@ -64,13 +64,13 @@ async def list_approvals(gateway: Gateway, body: Body, asked: Asked) -> Body:
 async def show_approval(gateway: Gateway, body: Body, asked: Asked, approval: str) -> Body:
     """Give the state of what a caller asked for, or may decide on."""
     del body
-    till = await _till(gateway)
+    till = await need_till(gateway)
     return told(_find(till, asked.caller, approval))
 
 
 async def decide(gateway: Gateway, body: Body, asked: Asked, approval: str) -> Body:
     """Approve, redirect or deny: `{decision, target?}`."""
-    till = await _till(gateway)
+    till = await need_till(gateway)
     _check(asked.caller)
     asking = _find(till, asked.caller, approval)
     decision, target = body.get("decision"), body.get("target")
@@ -87,7 +87,7 @@ async def decide(gateway: Gateway, body: Body, asked: Asked, approval: str) -> B
         )
     if target is not None:
         _check_target(gateway, till, asking, target)
-    await _write(till, decided(asking, decision, "keyholder", target=target, key_id=name, session=session))
+    await write_drafts(till, decided(asking, decision, "keyholder", target=target, key_id=name, session=session))
     found = till.folds.approvals.find(approval)
     return told(found or asking)
 
@@ -101,8 +101,8 @@ def _check_target(gateway: Gateway, till: Till, asking: Asking, target: Any) -> 
         raise RefusedError(422, code, "the policy does not list this route for the request", "target")
 
 
-async def _write(till: Till, drafts: Sequence[Draft]) -> None:
-    """Write a decision; another may have been quicker."""
+async def write_drafts(till: Till, drafts: Sequence[Draft]) -> None:
+    """Write events outside of any run of this process; another may have been quicker."""
     ledger = till.ledger
     try:
         # several processes take turns by the store's own lock
@@ -120,7 +120,8 @@ async def _write(till: Till, drafts: Sequence[Draft]) -> None:
         raise RefusedError(409, code, words, "approval") from None
 
 
-async def _till(gateway: Gateway) -> Till:
+async def need_till(gateway: Gateway) -> Till:
+    """Give the till, which knows what other processes wrote too."""
     till = gateway.parts.till
     if till is None:
         raise RefusedError(404, "no_ledger", "nothing waits here: this gateway has no ledger")

@@ -16,6 +16,7 @@ from llm_policy_host.run.explanation import explanation
 from .approvals import decide, list_approvals, show_approval
 from .errors import RefusedError, invalid
 from .keys import check_may
+from .sessions import change_session, open_session, show_session
 from .skins.chat import Chat
 from .sugar import hint
 from .templates import TEMPLATES, find_template
@@ -246,5 +247,8 @@ HELPERS: Final[Sequence[tuple[str, str, Helper]]] = (
     ("GET", "/x/approvals", list_approvals),
     ("GET", "/x/approvals/{approval}", show_approval),
     ("POST", "/x/approvals/{approval}", decide),
+    ("POST", "/x/sessions", open_session),
+    ("GET", "/x/sessions/{session}", show_session),
+    ("POST", "/x/sessions/{session}", change_session),
 )
 """Every helper: method, path, who answers."""
