@@ -19,7 +19,7 @@ from llm_policy_host.providers._http import HttpClient
 from llm_policy_host.store.opening import open_store
 from llm_policy_host.values import Missing, Secret
 
-from .output import FAILED, OK, print_json, table
+from .output import FAILED, OK, print_json, table, warn
 
 if TYPE_CHECKING:
     import argparse
@@ -37,16 +37,22 @@ _SHOWN: Final = 5
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what `check` takes for the ledger."""
-    parser.add_argument("--ledger", action="store_true", help="check the ledger instead: each invariant of spec 5.7")
     parser.add_argument(
-        "--canary", metavar="TEXT", action="append", default=[], help="with --ledger: a text that must be nowhere"
+        "--ledger", action="store_true", help="check the ledger instead: each invariant of spec 5.7"
+    )
+    parser.add_argument(
+        "--canary",
+        metavar="TEXT",
+        action="append",
+        default=[],
+        help="with --ledger: a text that must be nowhere",
     )
     parser.add_argument(
         "--also",
         metavar="PATH",
         action="append",
         default=[],
-        help="with --ledger: more files or folders to search for texts and secrets: recordings, logs, exports",
+        help="with --ledger: more files or folders to search: recordings, logs, exports",
     )
 
 
@@ -62,7 +68,9 @@ def check(arguments: argparse.Namespace, host: Host) -> int:
     archive = settings.ledger.get("archive")
     beside = [directory / archive] if archive else [path.with_name(f"{path.name}.archive") for path in ledger]
     control = [*_files(ledger), *_files(beside), *_files(map(Path, arguments.also), must_exist=True)]
-    secrets = {name: secret for name, secret in _secrets(host) if len(secret.reveal()) >= LEAST}
+    known = dict(_secrets(host))
+    secrets = {name: each for name, each in known.items() if isinstance(each, Secret)}
+    unknown = {name: each.reason for name, each in known.items() if isinstance(each, Missing)}
     with closing(open_store(settings.ledger, directory, environment(), "read")) as store:
         evidence = Evidence(
             store, control, list(_files([content_path(host.config)])), arguments.canary, secrets
@@ -75,10 +83,16 @@ def check(arguments: argparse.Namespace, host: Host) -> int:
             {"name": row.name, "claim": row.claim, "ok": not found[row.name], "findings": found[row.name]}
             for row in INVARIANTS
         ]
-        print_json({"ok": is_good, "events": events, "secrets": sorted(secrets), "invariants": rows})
+        told = {"secrets": sorted(secrets), "not_looked_for": unknown}
+        print_json({"ok": is_good, "events": events, **told, "invariants": rows})
     else:
         print(*_told(found), sep="\n")
-        print(f"{events} good events, {len(control)} files, {len(secrets)} secrets, {len(arguments.canary)} texts")
+        for name, reason in unknown.items():
+            warn(f"warning: {name}: not looked for: {reason}")
+        print(
+            f"{events} good events, {len(control)} files,"
+            f" {len(secrets)} secrets, {len(arguments.canary)} texts"
+        )
     return OK if is_good else FAILED
 
 
@@ -104,19 +118,31 @@ def _files(paths: Any, *, must_exist: bool = False) -> Iterator[Path]:  # noqa: 
             raise UsageError(f"--also: there is no `{path}`")
 
 
-def _secrets(host: Host) -> Iterator[tuple[str, Secret]]:
-    """Give every secret that the config names and that can be had here, by its place."""
+def _secrets(host: Host) -> Iterator[tuple[str, Secret | Missing]]:
+    """Give every secret that the config names, by its place, or why it cannot be looked for."""
+    for place, found in _found(host):
+        if isinstance(found, Secret) and len(found.reveal()) < LEAST:
+            yield place, Missing(f"it has less than {LEAST} letters")
+        else:
+            yield place, found
+
+
+def _found(host: Host) -> Iterator[tuple[str, Secret | Missing]]:
     config, settings = host.config, host.config.settings
     secrets, around = LocalSecrets(config.directory, environment()), environment()
     resolver = AuthResolver(config.auths, secrets, OAuthTools(host.clock, config.directory, HttpClient))
     for name, provider in resolver.oauth.items():
         for account in provider.accounts.values():
-            tokens = account.find()
-            if not isinstance(tokens, Missing):
-                yield f"providers.{name}.auth ({account.name}, access token)", tokens.access
-                if tokens.refresh is not None:
-                    yield f"providers.{name}.auth ({account.name}, refresh token)", tokens.refresh
-    named = {f"providers.{name}.auth": auth for name, auth in config.auths.items() if auth["kind"] == "bearer"}
+            tokens, place = account.find(), f"providers.{name}.auth ({account.name})"
+            if isinstance(tokens, Missing):
+                yield place, tokens
+                continue
+            yield f"{place}, access token", tokens.access
+            if tokens.refresh is not None:
+                yield f"{place}, refresh token", tokens.refresh
+    named = {
+        f"providers.{name}.auth": auth for name, auth in config.auths.items() if auth["kind"] == "bearer"
+    }
     named |= {f"host.keys.{name}": key for name, key in settings.keys.items() if "sha256" not in key}
     named |= {"host.keys_root": settings.keys_root} if settings.keys_root else {}
     named |= {"host.content.key": settings.content["key"]} if settings.content.get("key") else {}
@@ -124,9 +150,7 @@ def _secrets(host: Host) -> Iterator[tuple[str, Secret]]:
         if "auth_env" in filled(name, source):
             named[f"host.sources.{name}.auth_env"] = {"env": filled(name, source)["auth_env"]}
     for place, where in named.items():
-        found = secrets.find(where)
-        if not isinstance(found, Missing):
-            yield place, found
+        yield place, secrets.find(where)
     url = around.get(settings.ledger.get("url_env", ""), "")
     if url and urlsplit(url).password:
         yield "host.ledger.url_env (password)", Secret(urlsplit(url).password or "")

@@ -38,7 +38,9 @@ def add(commands: Commands) -> None:
     show.add_argument("run", metavar="RUN", help="its id, or the beginning of it")
     show.add_argument("--name", metavar="NAME", help="only this content: `request`, `answer.1`, `error.1`, …")
     purge = _add(below, "purge", _purge, "destroy a tenant's key, and with it all that it sealed")
-    purge.add_argument("--tenant", metavar="TENANT", required=True, help="whose; an account's root, or `local`")
+    purge.add_argument(
+        "--tenant", metavar="TENANT", required=True, help="whose; an account's root, or `local`"
+    )
 
 
 def _add(
@@ -72,7 +74,13 @@ def _status(arguments: argparse.Namespace) -> int:
         return OK
     print(f"level {level}")
     rows = [
-        (each.tenant, each.level, f"{each.contents} contents", f"{each.size} bytes", f"since {_time(each.oldest_ms)}")
+        (
+            each.tenant,
+            each.level,
+            f"{each.contents} contents",
+            f"{each.size} bytes",
+            f"since {_time(each.oldest_ms)}",
+        )
         for each in held
     ]
     print(*table(rows), sep="\n")
@@ -85,7 +93,9 @@ def _show(arguments: argparse.Namespace) -> int:
     with closing(_opened(config, root)) as store:
         runs = store.runs(arguments.run)
         if len(runs) != 1:
-            detail = f"{len(runs)} runs begin with" if runs else "nothing is kept of a run that is or begins with"
+            detail = (
+                f"{len(runs)} runs begin with" if runs else "nothing is kept of a run that is or begins with"
+            )
             raise UsageError(f"{detail} `{arguments.run}`")
         keep = ContentKeep(store, root, "plain", SystemClock())
         rows = [row for row in store.of_run(runs[0]) if arguments.name in (None, row[1])]
@@ -100,7 +110,11 @@ def _show(arguments: argparse.Namespace) -> int:
         print_json({"ok": True, "run": runs[0], "contents": told})
         return OK
     for row, data in said:
-        text = "its seal does not open: its tenant was purged, or it was changed" if data is None else _text(data)
+        text = (
+            "its seal does not open: its tenant was purged, or it was changed"
+            if data is None
+            else _text(data)
+        )
         print(f"{row[1]} ({row[3]}, {_time(row[4])})\n{text}")
     return OK
 
@@ -117,7 +131,9 @@ def _purge(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"ok": True, "tenant": arguments.tenant, "key": had_key, "contents": contents})
     else:
-        print(f"{arguments.tenant}: {'its key is destroyed, ' if had_key else ''}{contents} contents are gone")
+        print(
+            f"{arguments.tenant}: {'its key is destroyed, ' if had_key else ''}{contents} contents are gone"
+        )
     return OK
 
 

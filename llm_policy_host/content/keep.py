@@ -1,7 +1,7 @@
 """Keeps content: a digest at once, the bytes off the hot path, at the level that all agree to (spec 5.6).
 
-What waits to be written is bounded in bytes. A content that finds no room, or whose writing fails, is lost and
-counted: no answer ever waits for it.
+What waits to be written is bounded in bytes. A content that finds no room, or whose writing fails, is lost
+and counted: no answer ever waits for it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ROW_BYTES: Final = 512
 class ContentKeep:
     """Keeps the content of one deployment. `level` is the operator's; nobody gets more kept than that."""
 
-    def __init__(  # noqa: PLR0913 - the composition root fills it
+    def __init__(
         self,
         store: ContentStore | None,
         root: bytes,

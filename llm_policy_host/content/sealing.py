@@ -1,8 +1,8 @@
 """What a deployment's key does for content: digests for events, and seals that end with a tenant's key.
 
-Every tenant has a random data key, which lies wrapped by the deployment's key beside what it seals: with it
-gone, nobody can read any of it, the deployment's key in hand or not. Each run seals with a key of its own made
-from it, so that no key ever sees many nonces.
+Every tenant has a random data key, which lies wrapped by the deployment's key beside what it seals: with
+it gone, nobody can read any of it, the deployment's key in hand or not. Each run seals with a key of its
+own made from it, so that no key ever sees many nonces.
 """
 
 from __future__ import annotations

@@ -63,7 +63,9 @@ class Seen:
 
     def of(self, route: str, past: Past, again: int) -> Tried | None:
         """Give how a route did, asked in a run for the n-th time, from 0."""
-        own = [tried for tried in past.tried if tried.route == route and tried.kind not in CUT and tried.is_over]
+        own = [
+            tried for tried in past.tried if tried.route == route and tried.kind not in CUT and tried.is_over
+        ]
         if own:
             return own[min(again, len(own) - 1)]
         places = self._places.get(route)

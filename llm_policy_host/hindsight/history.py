@@ -25,7 +25,7 @@ _ENDS: Final = frozenset({"RunCompleted", "RunFailed", "RunCancelled"})
 
 @dataclass(slots=True)
 class Tried:
-    """An attempt; `kind` is the failure's, None after an answer, and `is_over` says that there is an outcome."""
+    """An attempt; `kind` is the failure's, None after an answer; `is_over` says that there is an outcome."""
 
     provider_id: str
     model_family: str

@@ -135,7 +135,7 @@ def _outcome(evidence: Evidence) -> Iterator[Finding]:
     under_way: dict[str, dict[int, int]] = {}
     settled: dict[str, set[int]] = {}
     for line, event in evidence.events():
-        run, attempt = event.run or "", event.core.get("attempt")
+        run, attempt = event.run or "", event.core.get("attempt", 0)
         if event.type == "AttemptProposed":
             under_way.setdefault(run, {})[attempt] = line
         elif event.type == "AttemptOutcome":
@@ -146,7 +146,9 @@ def _outcome(evidence: Evidence) -> Iterator[Finding]:
             settled.setdefault(run, set()).add(attempt)
         elif event.type in TYPES and TYPES[event.type].row.is_terminal:
             for number, at in under_way.pop(run, {}).items():
-                yield Finding(f"the attempt {number} of the run `{run}` has no outcome (proposed in line {at})", line)
+                yield Finding(
+                    f"the attempt {number} of the run `{run}` has no outcome (proposed in line {at})", line
+                )
             settled.pop(run, None)
 
 
@@ -160,7 +162,9 @@ def _shortlist(evidence: Evidence) -> Iterator[Finding]:
             continue
         for tried in past.tried:
             if tried.route not in routes:
-                yield Finding(f"the run `{past.run}` asked {tried.route}, which its policy does not list", tried.seq)
+                yield Finding(
+                    f"the run `{past.run}` asked {tried.route}, which its policy does not list", tried.seq
+                )
     yield from _keyed(evidence)
 
 
@@ -169,7 +173,7 @@ def _keyed(evidence: Evidence) -> Iterator[Finding]:
     keys: dict[str, Event] = {}
     revoked: dict[str, int] = {}
     for line, event in evidence.good():
-        core, key_id = event.core, event.core.get("key_id")
+        core, key_id = event.core, event.core.get("key_id") or ""
         if event.type == "KeyMinted":
             keys[key_id] = event
         elif event.type == "KeyRevoked":
@@ -229,10 +233,16 @@ def _searched(evidence: Evidence, marks: Mapping[str, str], files: Sequence[Path
                 continue
             seen.add(digest)
             blob = evidence.store.blob_get(digest) or b""
-            yield from (Finding(f"names the blob {digest}, which holds {name}", line) for name in search(marks, [blob]))
+            yield from (
+                Finding(f"names the blob {digest}, which holds {name}", line)
+                for name in search(marks, [blob])
+            )
     for path in files:
         with path.open("rb") as file:
-            yield from (Finding(f"{path}: holds {name}") for name in search(marks, iter(lambda: file.read(1 << 20), b"")))  # noqa: B023 - read at once
+            yield from (
+                Finding(f"{path}: holds {name}")
+                for name in search(marks, iter(lambda: file.read(1 << 20), b""))
+            )
 
 
 def _snapshot(evidence: Evidence) -> Iterator[Finding]:
@@ -274,10 +284,16 @@ def _not_identical(engine: LuaEngine) -> str | None:
 INVARIANTS: Final = (
     Invariant("terminal", "a run has one terminal event, and nothing comes after it", _terminal),
     Invariant("outcome", "a proposal has one outcome, and a run that is over one for each", _outcome),
-    Invariant("lineage", "each event follows one that may come before it; no key begins two runs", _by_rule("lineage")),
+    Invariant(
+        "lineage",
+        "each event follows one that may come before it; no key begins two runs",
+        _by_rule("lineage"),
+    ),
     Invariant("authority", "each event is by someone who may emit it", _by_rule("authority")),
     Invariant("chain", "each line has its type's fields, its hash and its blobs", _by_rule("chain")),
-    Invariant("conservation", "on every account held + used never exceeds the limit", _by_rule("conservation")),
+    Invariant(
+        "conservation", "on every account held + used never exceeds the limit", _by_rule("conservation")
+    ),
     Invariant("shortlist", "each target was in the shortlist, inside envelope and key", _shortlist),
     Invariant("redecide", "each decision is made again to the same digests", _redecided),
     Invariant("canary", "no text that is looked for (`--canary`) is in the control plane", _canaries),

@@ -146,7 +146,8 @@ class ContentFile:
         """Give the runs of which something is kept and whose names begin so."""
         with self._lock, self._told():
             found = self._sql.execute(
-                "SELECT DISTINCT run FROM content WHERE substr(run, 1, ?) = ? ORDER BY run", (len(prefix), prefix)
+                "SELECT DISTINCT run FROM content WHERE substr(run, 1, ?) = ? ORDER BY run",
+                (len(prefix), prefix),
             ).fetchall()
         return [run for (run,) in found]
 
@@ -171,7 +172,9 @@ class ContentFile:
     def tenants(self) -> Sequence[str]:
         """Name the tenants that have a key, or of whom something is kept."""
         with self._lock, self._told():
-            found = self._sql.execute("SELECT tenant FROM tenant_key UNION SELECT tenant FROM content ORDER BY 1")
+            found = self._sql.execute(
+                "SELECT tenant FROM tenant_key UNION SELECT tenant FROM content ORDER BY 1"
+            )
             return [tenant for (tenant,) in found]
 
     def held(self) -> Sequence[Held]:

@@ -83,7 +83,10 @@ def _bodies() -> dict[str, dict[str, Any]]:
         "chat/completions": chat,
         "responses": {"input": prompt, "instructions": SYSTEM, "user": USER, "metadata": other["metadata"]},
         "messages": {
-            **{"max_tokens": 50, "system": SYSTEM, "messages": messages[1:], "stop_sequences": [STOP]},
+            "max_tokens": 50,
+            "system": SYSTEM,
+            "messages": messages[1:],
+            "stop_sequences": [STOP],
             "metadata": {"user_id": USER},
         },
     }
@@ -171,20 +174,20 @@ def _say_everything(url: str, minted: list[str]) -> int:
                     runs += 1
     chat = _bodies()["chat/completions"]
     simple = {"messages": chat["messages"]}
-    for headers in (bearer(minted[1]), {**team, "x-llm-policy-content": "digest"}):
-        assert ask(f"{url}/v1/chat/completions", simple, headers=headers).status == 200
+    for quiet in (bearer(minted[1]), {**team, "x-llm-policy-content": "digest"}):
+        assert ask(f"{url}/v1/chat/completions", simple, headers=quiet).status == 200
     for flow_of in ({"model": "flow:two"}, {"flow_ir": _flow(SYSTEM)}):
         assert ask(f"{url}/v1/chat/completions", {**simple, **flow_of}, headers=team).status == 200
     for key in (WRONG_KEY, minted[0][:-4] + "AAAA"):
         assert ask(f"{url}/v1/chat/completions", simple, headers=bearer(key)).status == 401
-    bad = (
+    bad: tuple[dict[str, Any], ...] = (
         {"messages": [{"role": PROMPT}]},
         {"messages": PROMPT},
         {**simple, "model": PROMPT},
         {PROMPT: PROMPT},
     )
-    for each in bad:
-        assert ask(f"{url}/v1/chat/completions", each, headers=team).status in (200, 400, 404)
+    for wrong_body in bad:
+        assert ask(f"{url}/v1/chat/completions", wrong_body, headers=team).status in (200, 400, 404)
     wrong = ask(f"{url}/v1/chat/completions", simple, headers={**team, "x-llm-policy-content": PROMPT})
     assert (wrong.status, wrong.error["param"]) == (400, "x-llm-policy-content")
     return runs

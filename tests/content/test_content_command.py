@@ -120,7 +120,10 @@ def test_mistakes_are_told(
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("{level: loud, key: {env: SEAL}}", "host.content.level: must be `none`, `digest`, `sealed` or `plain`"),
+        (
+            "{level: loud, key: {env: SEAL}}",
+            "host.content.level: must be `none`, `digest`, `sealed` or `plain`",
+        ),
         ("{level: sealed}", "host.content: keeping content needs a `key`"),
         ("{level: sealed, key: {env: SEAL, file: x}}", "with exactly one of `env`, `file` and `keyring`"),
         ("{level: sealed, kay: {env: SEAL}}", "unknown key `kay` (did you mean `key`?)"),
@@ -137,6 +140,8 @@ def test_a_config_that_keeps_content_wrongly_is_refused(
 
 
 def test_content_without_a_ledger_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "policy.yaml").write_text(CONFIG.replace("  ledger: {file: ledger.db}\n  accounts: {acme-inc: {}, bmce: {}}\n", ""))
+    (tmp_path / "policy.yaml").write_text(
+        CONFIG.replace("  ledger: {file: ledger.db}\n  accounts: {acme-inc: {}, bmce: {}}\n", "")
+    )
     assert main(["check", str(tmp_path / "policy.yaml")]) == 1
     assert "host.content: keeping content needs a `host.ledger`" in capsys.readouterr().err

@@ -49,7 +49,7 @@ def test_the_lowest_level_is_what_is_kept(tmp_path: Path, operator: str, asked: 
     keep.close()
 
 
-def test_digests_are_keyed_by_deployment_and_tenant(tmp_path: Path) -> None:
+def test_digests_are_keyed_by_deployment_and_tenant() -> None:
     refs = [Digests(root).ref(tenant, TEXT) for root in (ROOT, ROOT + b"2") for tenant in ("acme", "bmce")]
     assert len(set(refs)) == 4
     assert Digests(ROOT).ref("acme", TEXT) == refs[0]

@@ -13,6 +13,7 @@ from llm_policy_host.cli.main import parser
 from llm_policy_host.config import meanings
 from llm_policy_host.config.settings import HOST_KEYS, SETTINGS
 from llm_policy_host.conform.cases import case_files, group_of
+from llm_policy_host.hindsight.invariants import INVARIANTS
 from llm_policy_host.ledger.schema import ENDED, ROWS, TYPES
 from tests.runtimes import RUNTIMES
 from tests.runtimes.results import recorded
@@ -268,6 +269,11 @@ def event_field_table() -> str:
         for key, each in fields.items()
     ]
     return _table(("event", "field", "holds"), rows)
+
+
+def invariant_table() -> str:
+    """Give the invariants of a ledger, as they are checked."""
+    return _table(("invariant", "holds that"), ((f"`{row.name}`", row.claim) for row in INVARIANTS))
 
 
 def warning_table() -> str:

@@ -6,13 +6,11 @@ import asyncio
 import base64
 import hashlib
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from llm_policy_host.bookkeeping import counted_ids, memory_ledger
-from llm_policy_host.cli.main import main
 from llm_policy_host.clock import VirtualClock
 from llm_policy_host.core.vm import Vm
 from llm_policy_host.errors import UsageError
@@ -40,7 +38,10 @@ HEX = "0" * 64
 MARK = "a-canary-that-is-a-name"
 CONFIG: dict[str, Any] = {
     "providers": {name: {"api_kind": "scripted"} for name in ("acme", "spare", "other")},
-    "models": {"m": {"served_by": [{"provider": "acme"}, {"provider": "spare"}]}, "n": {"served_by": [{"provider": "other"}]}},
+    "models": {
+        "m": {"served_by": [{"provider": "acme"}, {"provider": "spare"}]},
+        "n": {"served_by": [{"provider": "other"}]},
+    },
     "profiles": {"default": {"filter": [{"family_in": ["m"]}], "selector": "ordered"}},
     "host": {
         "ledger": {"file": "unused.db"},
@@ -116,10 +117,10 @@ def violated(evidence: Evidence) -> dict[str, list[str]]:
 
 
 def test_every_invariant_of_the_specification_has_a_row() -> None:
-    assert ALL == [
+    assert [
         *("terminal", "outcome", "lineage", "authority", "chain", "conservation"),
         *("shortlist", "redecide", "canary", "secret", "order", "snapshot"),
-    ]
+    ] == ALL
 
 
 def test_a_ledger_that_runs_wrote_violates_none(written: Any) -> None:
@@ -224,7 +225,17 @@ def _text_as_a_name(events: Lines) -> None:
 
 def _snapshot_of_another_chain(events: Lines) -> None:
     core = {"at_seq": 2, "at_hash": HEX}
-    events.append({**events[0], "type": "SnapshotTaken", "by": "host", "core": core, "refs": {}, "cause": None, "was": -1})
+    events.append(
+        {
+            **events[0],
+            "type": "SnapshotTaken",
+            "by": "host",
+            "core": core,
+            "refs": {},
+            "cause": None,
+            "was": -1,
+        }
+    )
 
 
 PLANTED: list[tuple[Callable[[Lines], None], set[str]]] = [
@@ -301,18 +312,25 @@ def test_a_secret_is_seen_in_every_form_and_place(
     data, file = form(SECRET), tmp_path / "file"
     file.write_bytes(data if place != "blob" else b"")
     blobs = {blob_digest(data): data}
-    planted = forged(lines, lambda events: first(events, "CatalogPublished")["refs"].update(catalog=blob_digest(data)))
-    store = Forged(planted if place == "blob" else lines, lambda digest: blobs.get(digest) or blob_get(digest))
-    evidence = Evidence(store, secrets={"providers.acme.auth": Secret(SECRET)})
-    if place != "blob":
-        evidence = replace(evidence, **{"control" if place == "control" else "others": [file]})
+    planted = forged(
+        lines, lambda events: first(events, "CatalogPublished")["refs"].update(catalog=blob_digest(data))
+    )
+    store = Forged(
+        planted if place == "blob" else lines, lambda digest: blobs.get(digest) or blob_get(digest)
+    )
+    files = {place: [file]}
+    evidence = Evidence(
+        store, files.get("control", ()), files.get("beside", ()), (), {"providers.acme.auth": Secret(SECRET)}
+    )
     found = violated(evidence)
     assert found.keys() == {"secret"}
     assert SECRET not in str(found)
     assert "providers.acme.auth" in found["secret"][0]
 
 
-def test_what_is_beside_the_control_plane_may_hold_content_but_no_secret(written: Any, tmp_path: Path) -> None:
+def test_what_is_beside_the_control_plane_may_hold_content_but_no_secret(
+    written: Any, tmp_path: Path
+) -> None:
     lines, blob_get = written
     (tmp_path / "content.db").write_text(MARK)
     store = Forged(lines, blob_get)
