@@ -6,10 +6,12 @@ import asyncio
 import heapq
 import itertools
 import time
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from .ports import Clock, Timer
 
@@ -58,7 +60,7 @@ class _VirtualTimer:
 class VirtualClock:
     """Time that moves only when every task waits: hours of backoff cost nothing.
 
-    It serves one event loop at a time. Work in other threads is invisible to it.
+    It serves one event loop at a time. Work in other threads is invisible to it, unless time is `standing`.
     """
 
     def __init__(self, now_ms: int = 0) -> None:
@@ -66,6 +68,7 @@ class VirtualClock:
         self._order = itertools.count()
         self._timers: list[tuple[float, int, _VirtualTimer]] = []
         self._pumped_loop: asyncio.AbstractEventLoop | None = None
+        self._holds = 0
 
     def now_ms(self) -> int:
         """Give the virtual time."""
@@ -101,6 +104,15 @@ class VirtualClock:
             loop.call_soon(self._pump, loop, 0)
         return timer
 
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Let time stand still."""
+        self._holds += 1
+        try:
+            yield
+        finally:
+            self._holds -= 1
+
     def _pump(self, loop: asyncio.AbstractEventLoop, quiet_passes: int) -> None:
         """Watch the loop; when nothing else can run, move to the next moment."""
         while self._timers and self._timers[0][2].is_cancelled:
@@ -109,10 +121,10 @@ class VirtualClock:
             self._pumped_loop = None
             return
         is_due = self._timers[0][0] <= self._now_ms
-        if is_due or quiet_passes >= _QUIET_PASSES:
+        if not self._holds and (is_due or quiet_passes >= _QUIET_PASSES):
             self._run_next()
             quiet_passes = 0
-        elif _has_other_work(loop):
+        elif self._holds or _has_other_work(loop):
             quiet_passes = 0
         else:
             quiet_passes += 1
@@ -122,6 +134,11 @@ class VirtualClock:
         moment, _, timer = heapq.heappop(self._timers)
         self._now_ms = max(self._now_ms, moment)
         timer.action()
+
+
+def standing(clock: Clock) -> AbstractContextManager[None]:
+    """Let virtual time stand still while a thread or a disk is waited for, which take none of it."""
+    return clock.hold() if isinstance(clock, VirtualClock) else nullcontext()
 
 
 def _has_other_work(loop: asyncio.AbstractEventLoop) -> bool:

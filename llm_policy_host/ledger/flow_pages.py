@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from llm_policy_host.clock import standing
+
 from .amounts import count
 from .entry import Entry, code_of
 from .kept import FLOW, flow_bytes
@@ -51,7 +53,8 @@ class FlowEntry(Entry):
         data = None if keep is None else flow_bytes(self._contract, term)
         if keep is not None and run is not None and data is not None:
             keep.put(run, self._tenant, FLOW, data, self._contract.origin.content)
-            await keep.written()
+            with standing(self._books.clock):
+                await keep.written()
 
     def end(self, error: str | None, *, is_cancelled: bool = False) -> Awaitable[None] | None:
         """Note how it ended."""

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from llm_policy_host.clock import SystemClock, VirtualClock
+from llm_policy_host.clock import SystemClock, VirtualClock, standing
 from llm_policy_host.run.deadline import ExpiredError, within
 
 
@@ -102,3 +102,16 @@ async def test_work_that_swallows_its_cancellation_leaves_none_behind() -> None:
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
+
+
+async def test_virtual_time_stands_while_a_thread_is_waited_for() -> None:
+    clock = VirtualClock()
+    woken = asyncio.ensure_future(clock.sleep_ms(10))
+    await asyncio.sleep(0)
+    with standing(clock):
+        await asyncio.to_thread(time.sleep, 0.02)
+        assert (clock.now_ms(), woken.done()) == (0, False)
+    await woken
+    assert clock.now_ms() == 10
+    with standing(SystemClock()):
+        pass
