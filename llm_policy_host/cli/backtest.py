@@ -43,7 +43,8 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--since",
         metavar="WHEN",
-        help="only runs from then on: `2026-01-31`, `2026-01-31T12:00:00Z`, or before the ledger's last run: `7d` `12h` `30m`",
+        help="only runs from then on: `2026-01-31`, `2026-01-31T12:00:00Z`, or so long before the last: `7d`"
+        " `12h` `30m`",
     )
     add_source(parser)
     pictures = parser.add_mutually_exclusive_group()

@@ -43,7 +43,11 @@ def do(arguments: argparse.Namespace) -> int:
     is_same = all(each.difference is None for each in again.values())
     if arguments.json:
         runtimes = {
-            name: {"decision_digest": each.decision, "trace_digest": each.trace, "difference": each.difference}
+            name: {
+                "decision_digest": each.decision,
+                "trace_digest": each.trace,
+                "difference": each.difference,
+            }
             for name, each in again.items()
         }
         was = {name: past.ended.get(name) for name in ("decision_digest", "trace_digest")}
@@ -70,8 +74,9 @@ def _find(named: str, pasts: list[Past]) -> Past:
         raise UsageError(f"{detail} `{named}`")
     past = found[0]
     if past.policy is None or "ctx" not in past.refs:
-        what = "is a flow's: its nodes are runs of their own" if past.policy is None and not past.tried else ""
-        raise UsageError(f"`{past.run}` {what or 'was decided by a policy with functions of its own'}")
+        is_flow = past.policy is None and "ctx" not in past.refs
+        what = "is a flow's: its nodes are runs of their own" if is_flow else "has functions of its own"
+        raise UsageError(f"`{past.run}`: its policy {what}")
     return past
 
 

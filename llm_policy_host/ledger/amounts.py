@@ -32,9 +32,7 @@ def rounded_up(amount: float) -> int:
     return math.ceil(round(amount, 3))
 
 
-def settled(
-    outcome: Response | Failure | None, cost: Cost | None, *, is_sent: bool
-) -> dict[str, Any]:
+def settled(outcome: Response | Failure | None, cost: Cost | None, *, is_sent: bool) -> dict[str, Any]:
     """Give what an attempt is charged; an amount that is absent is all that was held."""
     if not is_sent:
         return {"calls": 0, "tokens": 0, "usd_micro": 0}

@@ -45,7 +45,9 @@ def plain_shape(shape: Mapping[str, Plain]) -> dict[str, Plain]:
         if name == "seed":
             made[name] = True
         else:
-            made[name] = _part(name, value) if name in _RECORDS else value if name == "scope" else _scalar(value)
+            made[name] = (
+                _part(name, value) if name in _RECORDS else value if name == "scope" else _scalar(value)
+            )
     return made
 
 
@@ -86,9 +88,7 @@ def params_digest(params: Mapping[str, Plain]) -> str:
     return digest(named)
 
 
-def decision_digest(  # noqa: PLR0913 - the parts that spec 5.3 names
-    policy: str | None, catalog: str, ctx: str, seed: Plain, shape: str, used: str
-) -> str:
+def decision_digest(policy: str | None, catalog: str, ctx: str, seed: Plain, shape: str, used: str) -> str:
     """Identify a decision: what it rested on, and the part of the shortlist that was used, encoded."""
     named = f'"policy":{quoted(policy)},' if policy is not None else ""
     seeded = f'"seed":{text_of(seed)},' if seed is not None else ""
@@ -97,9 +97,9 @@ def decision_digest(  # noqa: PLR0913 - the parts that spec 5.3 names
 
 
 def trace_digest(decision: str, path: Iterable[Mapping[str, Any]], error: str | None) -> str:
-    """Identify a decision with the path of its outcomes: who was asked, how that ended, and how it all did."""
+    """Identify a decision with the path of its outcomes: who was asked, and how that and all of it ended."""
     asked = ",".join(
-        f"[{quoted(step['provider_id'])},{quoted(step['model_family'])},{quoted(step.get('error_kind') or 'ok')}]"
+        text_of([step["provider_id"], step["model_family"], step.get("error_kind") or "ok"])
         for step in path
         if step["event"] == "attempted"
     )
@@ -108,7 +108,7 @@ def trace_digest(decision: str, path: Iterable[Mapping[str, Any]], error: str | 
 
 
 class Memo(Generic[T]):
-    """Makes something of plain data, once: what comes again is found by a spelling that is cheaper to make."""
+    """Makes something of plain data, once: what comes again is found by a spelling that is cheaper."""
 
     def __init__(self, make: Callable[[Any], T]) -> None:
         self._make = make
@@ -129,7 +129,7 @@ class Memo(Generic[T]):
 
 
 def skips(path: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Name who was passed by after each attempt, as `ATTEMPT|provider`: it follows from no input of the plan."""
+    """Name who was passed by after each attempt, as `ATTEMPT|provider`: no input of the plan says it."""
     made, attempt = [], 0
     for step in path:
         if step["event"] == "attempted":

@@ -79,7 +79,7 @@ class Live:
 class Driver:
     """Drives runs over one engine; every caller's way in, unary and streamed."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the composition root fills it
         self,
         engine: Engine,
         providers: Mapping[str, Provider],

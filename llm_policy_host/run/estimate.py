@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _BY_BYTES = re.compile(
     rb'"type":"(?:image|input_image|audio|input_audio|video|input_video|file|input_file|document|item_reference'
-    rb'|web_|computer|code_|mcp|bash_|text_editor|memory_|tool_search)'
+    rb"|web_|computer|code_|mcp|bash_|text_editor|memory_|tool_search)"
 )
 _KEPT_THERE: Final = ("previous_response_id", "conversation", "prompt", "container", "web_search_options")
 """Fields by which a provider adds text of its own to what is sent."""
@@ -139,6 +139,6 @@ def _capability(candidate: Mapping[str, Any], name: str) -> object:
 
 
 def _amount(value: object) -> int | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return math.ceil(value) if is_number and 0 < value < _PICO else None  # type: ignore[operator,arg-type]
-
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return math.ceil(value) if 0 < value < _PICO else None

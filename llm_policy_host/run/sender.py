@@ -201,13 +201,14 @@ class Sender:
             watch.reset()
 
     def _asked(self, run: Run) -> Asked:
-        """Say what the next attempt is: the call, filtered as its policy wants it, and who speaks its dialect."""
+        """Say what the next attempt is: the call, its texts filtered, and who speaks its dialect."""
         run.sent = None
         call = call_of(run.contract, run.step, self._around.timeout_ms, run.number, run.attempts + 1)
         run.api_kind = call.api_kind
         provider = self._providers.get(call.api_kind)
         if provider is None:
-            return Asked(call, None, Failure("model_unavailable", detail=f"no adapter speaks `{call.api_kind}`"))
+            detail = f"no adapter speaks `{call.api_kind}`"
+            return Asked(call, None, Failure("model_unavailable", detail=detail))
         fit = filtered(call)
         if isinstance(fit, Failure):
             return Asked(call, None, fit)

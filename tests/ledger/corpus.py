@@ -13,7 +13,6 @@ from llm_policy_host.conform.runs import FAILURES, Runs
 from llm_policy_host.conform.terms import PROVIDERS
 from llm_policy_host.core.engine import LuaEngine, create_engine
 from llm_policy_host.core.grammar import grammar_of
-from llm_policy_host.core.vm import Vm
 from llm_policy_host.ledger.books import LedgerBooks
 from llm_policy_host.run.attempt import BOUNDS
 from llm_policy_host.values import (
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from llm_policy_host.bookkeeping import Ledger
+    from llm_policy_host.core.vm import Vm
+    from llm_policy_host.values import FailureKind
 
 _STEERING = {"profile", "policy_ir", "chain", "scope", "requirements", "tools", "extra_candidates"}
 
@@ -40,7 +41,7 @@ class World:
     """One engine, and its runs in one ledger; every draw is the seed's."""
 
     def __init__(self, seed: int, vm: Vm) -> None:
-        self.rng = random.Random(f"corpus:{seed}")
+        self.rng = random.Random(f"corpus:{seed}")  # noqa: S311 - repeatable, not secret
         self.draws = Runs(self.rng, grammar_of(vm))
         self.clock = VirtualClock(self.rng.choice((0, 1000, 10**12)))
         config = _finite(self.draws.config())
@@ -67,7 +68,9 @@ class World:
 
     def _run(self) -> Iterator[None]:
         contract, others, seed = self._asked()
-        page = self.books.begin(Contract(profile=contract.get("profile"), origin=Origin(api="test")), is_stream=False)
+        page = self.books.begin(
+            Contract(profile=contract.get("profile"), origin=Origin(api="test")), is_stream=False
+        )
         inputs = Inputs(self.clock.now_ms(), seed, self.draws.is_likely(30), others)
         step = self.engine.start(contract, inputs)
         page.admitted(step, contract, inputs, 1000)
@@ -118,14 +121,15 @@ class World:
             return None, sent
         if self.draws.is_likely(25):
             return Response(text="x", usage=Usage(self.rng.randint(0, 99), output_tokens=3)), sent
-        return Failure(self.rng.choice(FAILURES[:-1]), self.rng.choice((None, 429)), self.rng.choice((None, 5))), sent
+        kind: FailureKind = self.rng.choice(FAILURES[:-1])  # type: ignore[arg-type] # but for the unheard of
+        return Failure(kind, self.rng.choice((None, 429)), self.rng.choice((None, 5))), sent
 
     def _later(self) -> int:
         self.clock.advance(self.rng.choice((0, 0.5, 10, 29999, 400000)))
         return self.clock.now_ms()
 
 
-def _call(contract: dict[str, Any], step: Any) -> Call:  # noqa: ANN401 - a step
+def _call(contract: dict[str, Any], step: Any) -> Call:
     given = contract if step.params is None else step.params
     params = {
         name: value
@@ -142,7 +146,7 @@ def _estimate(*_: object) -> Estimate:
     return Estimate(0, 0)
 
 
-def _finite(value: Any) -> Any:  # noqa: ANN401 - plain data
+def _finite(value: Any) -> Any:
     """Leave out what no host gathers: numbers that are none."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items() if not _is_odd(item)}
@@ -151,6 +155,5 @@ def _finite(value: Any) -> Any:  # noqa: ANN401 - plain data
     return value
 
 
-def _is_odd(value: Any) -> bool:  # noqa: ANN401 - plain data
+def _is_odd(value: Any) -> bool:
     return isinstance(value, Sentinel) or (isinstance(value, float) and not math.isfinite(value))
-

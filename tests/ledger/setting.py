@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from llm_policy_host.bookkeeping import Ledger, counted_ids
 from llm_policy_host.clock import VirtualClock
@@ -41,10 +41,13 @@ _SHORT = {
 def config(scripts: dict[str, Any], **host: Any) -> dict[str, Any]:
     """Give a config of one model at as many providers as there are scripts, the first the cheapest."""
     routes = [
-        {"provider": name, "price_in": place + 1.0, "price_out": place + 2.0} for place, name in enumerate(scripts)
+        {"provider": name, "price_in": place + 1.0, "price_out": place + 2.0}
+        for place, name in enumerate(scripts)
     ]
     return {
-        "providers": {name: {"base_url": "http://nowhere.invalid", "api_kind": "scripted"} for name in scripts},
+        "providers": {
+            name: {"base_url": "http://nowhere.invalid", "api_kind": "scripted"} for name in scripts
+        },
         "models": {"m": {"served_by": routes, "capabilities": {"context": 1000, "supports_tools": True}}},
         "retry_policies": {
             "patient": {
@@ -54,7 +57,13 @@ def config(scripts: dict[str, Any], **host: Any) -> dict[str, Any]:
                 "unknown": {"action": "next_candidate"},
             }
         },
-        "profiles": {"default": {"filter": ["requirements"], "scorer": ["neg", ["field", "price_in"]], "retry_policy": "patient"}},
+        "profiles": {
+            "default": {
+                "filter": ["requirements"],
+                "scorer": ["neg", ["field", "price_in"]],
+                "retry_policy": "patient",
+            }
+        },
         "host": {"scripts": scripts, **host},
     }
 
@@ -91,7 +100,9 @@ class Setting:
         if isinstance(self.clock, _Clock):
             self.clock.is_busy = lambda: log._committing is not None
         self.ledger = Ledger(log, recovery, durability=durability, new_id=counted_ids(log.seq))
-        self.host = Host.from_data(config(scripts, **host), clock=self.clock, ledger=self.ledger, environment={"ROOT": 40 * "r"})
+        self.host = Host.from_data(
+            config(scripts, **host), clock=self.clock, ledger=self.ledger, environment={"ROOT": 40 * "r"}
+        )
 
     async def ask(self, contract: Contract = HELLO, *, is_stream: bool = False) -> Result:
         """Take a contract to its result, either way."""
@@ -121,7 +132,7 @@ class Setting:
         assert verdict.fault is None, verdict.fault
         assert verdict.open_runs == 0
 
-    async def __aenter__(self) -> Setting:
+    async def __aenter__(self) -> Self:
         await self.host.prepare()
         return self
 
@@ -135,7 +146,9 @@ def _short(event: Event) -> str:
         return f"{name}:{core['provider_id']}"
     if name == "outcome":
         return f"{name}:{core.get('kind') or 'ok'}/{event.obs['settled']['calls']}"
-    return f"{name}:{core['error' if 'error' in core else 'code']}" if {"error", "code"} & core.keys() else name
+    return (
+        f"{name}:{core['error' if 'error' in core else 'code']}" if {"error", "code"} & core.keys() else name
+    )
 
 
 class CancelledAt:
@@ -151,7 +164,7 @@ class CancelledAt:
         step, given, count = waiting.send, None, 0
         while True:
             try:
-                awaited = step(given)  # type: ignore[arg-type] # what a generator takes
+                awaited = step(given)
             except StopIteration:
                 return
             count += 1

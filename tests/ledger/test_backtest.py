@@ -7,7 +7,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.ledger.setting import HELLO, Setting, config
 
 from llm_policy_host.cli.main import main
 from llm_policy_host.clock import VirtualClock
@@ -17,6 +16,7 @@ from llm_policy_host.hindsight.deciding import Decider
 from llm_policy_host.hindsight.history import past_runs
 from llm_policy_host.simulation.play import ANSWER, WAIT, Span
 from llm_policy_host.wiring import Host
+from tests.ledger.setting import HELLO, Setting, config
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,11 +28,25 @@ YES = {"answer": "yes", "latency_ms": 90, "usage": {"input": 7, "output": 2}}
 WELL = {"answer": "well", "latency_ms": 40, "usage": {"input": 7, "output": 2}}
 LIMITED = {"failure": "rate_limit", "latency_ms": 30}
 SLOW = {"failure": "timeout", "latency_ms": 500}
-DEAR = ["policy", ["top"], ["field", "price_in"], ["argmax"], ["id"], ["always", {"action": "next_candidate"}]]
-CHEAP = ["policy", ["top"], ["neg", ["field", "price_in"]], ["argmax"], ["id"], ["always", {"action": "abort"}]]
+DEAR = [
+    "policy",
+    ["top"],
+    ["field", "price_in"],
+    ["argmax"],
+    ["id"],
+    ["always", {"action": "next_candidate"}],
+]
+CHEAP = [
+    "policy",
+    ["top"],
+    ["neg", ["field", "price_in"]],
+    ["argmax"],
+    ["id"],
+    ["always", {"action": "abort"}],
+]
 
 
-async def held(scripts: dict[str, Any], runs: int, term: Any) -> Backtest:  # noqa: ANN401 - a term
+async def held(scripts: dict[str, Any], runs: int, term: Any) -> Backtest:
     async with Setting(scripts) as setting:
         for _ in range(runs):
             await setting.ask()

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.ledger.setting import HELLO, PROMPT, Setting, cancelled_at
 
 from llm_policy_host.run.driver import Driver, Surroundings
 from llm_policy_host.run.lanes import LaneBounds, Lanes
 from llm_policy_host.store.memory import MemoryStore
 from llm_policy_host.values import Contract, Credential, Failure, Origin, Response, Secret, StreamChunk
+from tests.ledger.setting import HELLO, PROMPT, Setting, cancelled_at
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -46,8 +46,8 @@ def asked(**other: Any) -> Contract:
     return dataclasses.replace(HELLO, **other)
 
 
-POOR = {"ledger": {"file": "-", "account": "team"}, "accounts": {"team": {"calls": 0}}}
-ONCE = {"ledger": {"file": "-", "account": "team"}, "accounts": {"team": {"calls": 1}}}
+POOR: dict[str, Any] = {"ledger": {"file": "-", "account": "team"}, "accounts": {"team": {"calls": 0}}}
+ONCE: dict[str, Any] = {"ledger": {"file": "-", "account": "team"}, "accounts": {"team": {"calls": 1}}}
 
 # Written by hand: each end that a run can have, and the events before it.
 STORIES = (
@@ -183,6 +183,7 @@ class SlowKeys:
 
     def at_once(self, provider_id: str) -> Credential | None:
         del provider_id
+        return None
 
     async def credential(self, provider_id: str) -> Credential | Failure:
         del provider_id
@@ -263,7 +264,7 @@ async def test_an_attempt_is_proposed_before_it_waits_in_its_lane(*, is_stream: 
     async with Setting({"a": [YES]}) as setting:
         driver = drive(setting, Watching(setting, 1000), lanes=Lanes({"a": LaneBounds(1, 5)}))
         first = asyncio.ensure_future(hear(driver, HELLO, is_stream=is_stream))
-        while not setting.told():
+        while not setting.told():  # noqa: ASYNC110 - no event says so
             await asyncio.sleep(0)
         late = dataclasses.replace(HELLO, deadline_ms=100)
         await hear(driver, late, is_stream=is_stream)
@@ -316,7 +317,7 @@ async def test_every_proposal_has_one_outcome_wherever_its_caller_leaves(
         while has_come:
             place += 1
             ahead = asyncio.ensure_future(hear(driver, HELLO, is_stream=False))
-            while not any(count for count, _ in lanes.counts().values()):
+            while not any(count for count, _ in lanes.counts().values()):  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0)
             has_come = await cancelled_at(place, hear(driver, HELLO, is_stream=is_stream))
             await ahead
@@ -332,7 +333,7 @@ async def test_every_proposal_has_one_outcome_wherever_its_caller_leaves(
 async def test_who_leaves_a_wait_cancels_the_run() -> None:
     async with Setting({"a": [SLOW, YES]}) as setting:
         asking = asyncio.ensure_future(setting.ask())
-        while not setting.told() or "wait" not in setting.told()[0]:
+        while not setting.told() or "wait" not in setting.told()[0]:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
         asking.cancel()
         await asyncio.wait([asking])
@@ -366,7 +367,10 @@ async def test_no_prompt_no_answer_and_no_secret_is_in_it() -> None:
         "b": [{"answer": "CANARY-answer-5520"}],
     }
     contract = Contract(
-        messages=[{"role": "system", "content": PROMPT}, {"role": "user", "content": [{"type": "text", "text": PROMPT}]}],
+        messages=[
+            {"role": "system", "content": PROMPT},
+            {"role": "user", "content": [{"type": "text", "text": PROMPT}]},
+        ],
         tools=[{"type": "function", "function": {"name": "CANARY-tool", "description": PROMPT}}],
         response_format={"type": "json_schema", "json_schema": {"name": "CANARY-form"}},
         params={"max_tokens": 5, "verbosity": f"{PROMPT} with a space", "stop": [PROMPT]},

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.ledger.setting import HELLO, Setting
 
 from llm_policy_host.clock import VirtualClock
 from llm_policy_host.core.digest import Digest
@@ -22,6 +21,7 @@ from llm_policy_host.ledger.digests import Memo, params_digest, plain_shape
 from llm_policy_host.ledger.encoding import digest, encode, read
 from llm_policy_host.ledger.event import blob_digest
 from llm_policy_host.values import Contract
+from tests.ledger.setting import HELLO, Setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,9 @@ SCALARS = (
     st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20)
 )
 DATA = st.recursive(
-    SCALARS, lambda each: st.lists(each, max_size=4) | st.dictionaries(st.text(max_size=8), each, max_size=4), max_leaves=20
+    SCALARS,
+    lambda each: st.lists(each, max_size=4) | st.dictionaries(st.text(max_size=8), each, max_size=4),
+    max_leaves=20,
 )
 LIMITED = {"failure": "rate_limit"}
 YES = {"answer": "yes", "usage": {"input": 7, "output": 2}}
@@ -89,7 +91,9 @@ def test_what_comes_again_is_made_once_and_the_same(values: list[dict[str, int]]
 # What does not enter -----------------------------------------------------------------------------------
 
 
-async def _digests(scripts: dict[str, Any], contract: Contract, before_ms: int = 0, **host: Any) -> tuple[str, str]:
+async def _digests(
+    scripts: dict[str, Any], contract: Contract, before_ms: int = 0, **host: Any
+) -> tuple[str, str]:
     async with Setting(scripts, **host) as setting:
         setting.clock.advance(before_ms)
         await setting.ask(dataclasses.replace(contract, seed=7))
@@ -122,7 +126,8 @@ OTHER: dict[str, tuple[dict[str, Any], Contract]] = {
     "the policy": (
         {"a": [YES], "b": [YES]},
         dataclasses.replace(
-            HELLO, policy_ir=["policy", ["top"], ["zero"], ["ordered"], ["id"], ["always", {"action": "abort"}]]
+            HELLO,
+            policy_ir=["policy", ["top"], ["zero"], ["ordered"], ["id"], ["always", {"action": "abort"}]],
         ),
     ),
     "the catalog": ({"a": [YES], "b": [YES], "c": [YES]}, HELLO),

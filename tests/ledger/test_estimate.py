@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from llm_policy_host.clock import VirtualClock
 from llm_policy_host.ledger.amounts import micro_usd, settled
 from llm_policy_host.providers.prices import Prices
+from llm_policy_host.providers.scripted import Scripted
 from llm_policy_host.run.estimate import Estimator
 from llm_policy_host.values import Call, Cost, Estimate, Failure, Response, Usage
 
@@ -22,10 +23,11 @@ IMAGE = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url":
 QUOTED = [{"role": "user", "content": '{"type":"image_url"}'}]
 
 
-class Adapter:
+class Adapter(Scripted):
     """An adapter, as far as an estimate asks it."""
 
     def __init__(self, *unsaid: str) -> None:
+        super().__init__({}, VirtualClock())
         self._unsaid = unsaid
 
     def unsaid(self, call: Call) -> Sequence[str]:
@@ -33,7 +35,7 @@ class Adapter:
         return self._unsaid
 
 
-def estimate(candidate: dict[str, Any], adapter: Any = None, **call: Any) -> Estimate:  # noqa: ANN401 - an adapter
+def estimate(candidate: dict[str, Any], adapter: Adapter | None = None, **call: Any) -> Estimate:
     given_call = Call("p", "m", "served", **{"prompt": "hi", "params": {"max_tokens": 10}, **call})
     prices = Prices({}, VirtualClock())
     return Estimator(prices).estimate(given_call, candidate, adapter or Adapter())
@@ -127,7 +129,11 @@ def test_no_answer_within_its_bounds_costs_more_than_was_held(
 @pytest.mark.parametrize(
     ("outcome", "cost", "charge"),
     [
-        (Response(usage=Usage(3, output_tokens=4)), Cost(0.5), {"calls": 1, "tokens": 7, "usd_micro": 500_000}),
+        (
+            Response(usage=Usage(3, output_tokens=4)),
+            Cost(0.5),
+            {"calls": 1, "tokens": 7, "usd_micro": 500_000},
+        ),
         (Response(usage=Usage(-5)), Cost(0.5), {"calls": 1, "tokens": 0, "usd_micro": 500_000}),
         (Response(), Cost(), {"calls": 1}),
         (Failure("rate_limit"), None, {"calls": 1, "tokens": 0, "usd_micro": 0}),
@@ -136,7 +142,9 @@ def test_no_answer_within_its_bounds_costs_more_than_was_held(
         (None, None, {"calls": 1}),
     ],
 )
-def test_what_is_not_known_is_charged_as_held(outcome: Any, cost: Cost | None, charge: dict[str, int]) -> None:  # noqa: ANN401
+def test_what_is_not_known_is_charged_as_held(
+    outcome: Any, cost: Cost | None, charge: dict[str, int]
+) -> None:
     """An amount that is absent is all that was held."""
     assert settled(outcome, cost, is_sent=True) == charge
     assert settled(outcome, cost, is_sent=False) == {"calls": 0, "tokens": 0, "usd_micro": 0}

@@ -6,7 +6,6 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.ledger.corpus import World
 
 from llm_policy_host.core.vm import Vm, available_runtimes
 from llm_policy_host.hindsight.deciding import Decider
@@ -14,6 +13,7 @@ from llm_policy_host.hindsight.history import past_runs
 from llm_policy_host.ledger.chain import read
 from llm_policy_host.ledger.folds import Folds
 from llm_policy_host.ledger.verify import verify
+from tests.ledger.corpus import World
 
 if TYPE_CHECKING:
     from llm_policy_host.hindsight.history import Past
