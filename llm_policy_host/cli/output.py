@@ -106,6 +106,9 @@ def refusal_text(result: Result | Ranking) -> str:
     """Say why nothing was decided."""
     if result.refusal:
         refusal = result.refusal
+        if "account" in refusal:
+            of = f" ({refusal['resource']})" if refusal.get("resource") else ""
+            return f"{refusal.get('code')}: `{refusal['account']}`{of}"
         return f"{result.error}: {refusal.get('code')} at {refusal.get('path')}: {refusal.get('detail', '')}"
     return result.error or ""
 

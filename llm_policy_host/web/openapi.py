@@ -323,6 +323,25 @@ _SCHEMAS: Final[Mapping[str, Json]] = {
         {"identity": _text(pattern="^sha256:[0-9a-f]{64}$"), "encoding": _text()}, ("identity",)
     ),
     "Status": _record({"status": _text()}, ("status",)),
+    "Waiting": _record(
+        {
+            "object": {"const": "approval"},
+            "id": _text(),
+            "run_id": _text(),
+            "state": _text(),
+            "gate": _text(),
+            "reason": _text(),
+            "expires_at_ms": _COUNT,
+        },
+        ("object", "id", "run_id", "state", "gate", "reason", "expires_at_ms"),
+    ),
+    "DecisionBody": _record(
+        {"decision": {"enum": ["approve", "redirect", "deny"]}, "target": _maybe(_text())}, ("decision",)
+    ),
+    "SessionBody": _record(
+        {"mode": {"enum": ["work", "steward"]}, "max_turns": _maybe(_COUNT), "max_usd": _maybe({"type": "number"})}
+    ),
+    "SessionChange": _record({"mode": {"enum": ["work", "steward"]}, "closed": {"type": "boolean"}}),
 }
 
 
@@ -396,6 +415,7 @@ def _skin(summary: str, body: str, schema: str, *, is_streamed: bool = True) -> 
     answers = _answers(schema, {**_REFUSED, **_FAILED}, headers=_HEADERS)
     if is_streamed:
         answers["200"]["content"]["text/event-stream"] = {}
+    answers["202"] = _json("it waits for a person's approval", "Waiting")
     return {"post": {**_post(summary, body, answers), "parameters": [_ONCE]}}
 
 
@@ -412,6 +432,13 @@ def _in_path(name: str) -> Json:
 _KEYED: Final = {status: _REFUSED[status] for status in (401, 403)}
 _HELPED: Final = {**_REFUSED, 500: _FAILED[500]}
 _LISTED: Final = {**_KEYED, 500: _FAILED[500]}
+_NO_LEDGER: Final = "no ledger is kept here"
+_DECIDED: Final = {
+    **_HELPED,
+    404: "no such approval",
+    409: "it was decided already, or its time is over",
+    422: "the policy does not list the route",
+}
 
 _V1: Final[Mapping[str, Json]] = {
     "/v1/chat/completions": _skin("OpenAI's chat completions", "ChatBody", "Chat"),
@@ -470,6 +497,18 @@ _HELPERS: Final[Mapping[str, Json]] = {
     },
     "/x/fields": _get("what policies may observe", "Record", _LISTED),
     "/x/health/routes": _get("the health of every route", "Record", _LISTED),
+    "/x/approvals": _get("what waits for this approver", "Record", {**_LISTED, 404: _NO_LEDGER}),
+    "/x/approvals/{approval}": {
+        **_get("the state of what waits, or no longer does", "Waiting", {**_LISTED, 404: "no such approval"}),
+        "post": _post("a decision on it", "DecisionBody", _answers("Waiting", _DECIDED)),
+        "parameters": [_in_path("approval")],
+    },
+    "/x/sessions": {"post": _post("a session of this key's own", "SessionBody", _answers("Record", _HELPED))},
+    "/x/sessions/{session}": {
+        **_get("its mode, turns and limits", "Record", {**_LISTED, 404: "no such session"}),
+        "post": _post("another mode, or its end", "SessionChange", _answers("Record", _HELPED)),
+        "parameters": [_in_path("session")],
+    },
 }
 
 _OPERATIONS: Final[Mapping[str, Json]] = {

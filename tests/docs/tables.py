@@ -13,6 +13,7 @@ from llm_policy_host.cli.main import parser
 from llm_policy_host.config import meanings
 from llm_policy_host.config.settings import HOST_KEYS, SETTINGS
 from llm_policy_host.conform.cases import case_files, group_of
+from llm_policy_host.core.gates import GATE_FIELDS
 from llm_policy_host.hindsight.invariants import INVARIANTS
 from llm_policy_host.ledger.schema import ENDED, ROWS, TYPES
 from tests.runtimes import RUNTIMES
@@ -238,6 +239,11 @@ def _shown_by(row: Mapping[str, Any]) -> Sequence[str]:
 def gate_list() -> str:
     """Give what the platform gate refuses, in its own words."""
     return "\n".join(f"- {check[2]}" for check in _lua(_ROWS, "CHECKS").values())
+
+
+def gate_table() -> str:
+    """List what gates may name of an attempt."""
+    return _table(("field", "", "of the attempt"), [(f"`{name}`", *row) for name, row in GATE_FIELDS.items()])
 
 
 def event_table() -> str:
