@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from llm_policy_host.errors import LedgerError
@@ -52,6 +53,10 @@ class ContentKeep:
         self._expired_ms = 0
         self._turn = threading.Condition()
         self._waiting: dict[tuple[str, str], ContentRow] = {}
+        self._ticket = 0
+        self._tickets: dict[tuple[str, str], int] = {}
+        self._askers: list[tuple[int, asyncio.Future[None]]] = []
+        """Who waits for all up to a ticket to be written."""
         self._bytes = 0
         self._faults: Counter[str] = Counter()
         self._is_closed = False
@@ -80,7 +85,12 @@ class ContentKeep:
 
     async def written(self) -> None:
         """Return once all that was put is on the disk, or lost."""
-        await asyncio.to_thread(self._wait_for_all)
+        future = asyncio.get_running_loop().create_future()
+        with self._turn:
+            if not self._waiting:
+                return
+            self._askers.append((self._ticket, future))
+        await future
 
     def faults(self) -> Mapping[str, int]:
         """Give what went wrong since it was last asked."""
@@ -107,11 +117,14 @@ class ContentKeep:
         with self._turn:
             known = self._waiting.pop(row[:2], None)
             if known is not None:
+                del self._tickets[row[:2]]
                 self._bytes -= len(known[5]) + _ROW_BYTES
             if self._is_closed or self._bytes + size > self._max_bytes:
                 self._faults["queue_full"] += 1
                 return
+            self._ticket += 1
             self._waiting[row[:2]] = row
+            self._tickets[row[:2]] = self._ticket
             self._bytes += size
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -120,26 +133,42 @@ class ContentKeep:
                 self._thread.start()
             self._turn.notify_all()
 
-    def _wait_for_all(self) -> None:
-        with self._turn:
-            self._turn.wait_for(lambda: not self._waiting)
-
     def _write_all(self) -> None:
-        while True:
+        try:
+            while self._write_next():
+                pass
+        finally:
             with self._turn:
-                self._turn.wait_for(lambda: self._waiting or self._is_closed)
-                rows = self._batch()
-            if not rows:
-                return
-            code = self._write(rows)
-            with self._turn:
-                if code is not None:
-                    self._faults[code] += len(rows)
-                for row in rows:
-                    if self._waiting.get(row[:2]) is row:
-                        del self._waiting[row[:2]]
-                        self._bytes -= len(row[5]) + _ROW_BYTES
-                self._turn.notify_all()
+                # there is nothing left, unless a defect ended the thread
+                self._is_closed = True
+                self._end(list(self._waiting.values()), "store")
+
+    def _write_next(self) -> bool:
+        """Write what waits; whether there may be more."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._waiting or self._is_closed)
+            rows = self._batch()
+        if not rows:
+            return False
+        code = self._write(rows)
+        with self._turn:
+            self._end(rows, code)
+        return True
+
+    def _end(self, rows: list[ContentRow], code: str | None) -> None:
+        """Forget what was written, or lost for a reason, and tell those who wait for it."""
+        if code is not None and rows:
+            self._faults[code] += len(rows)
+        for row in rows:
+            if self._waiting.get(row[:2]) is row:
+                del self._waiting[row[:2]], self._tickets[row[:2]]
+                self._bytes -= len(row[5]) + _ROW_BYTES
+        first = next(iter(self._tickets.values()), self._ticket + 1)
+        told = [each for each in self._askers if each[0] < first]
+        self._askers = [each for each in self._askers if each[0] >= first]
+        for _, future in told:
+            with suppress(RuntimeError):  # its loop is over
+                future.get_loop().call_soon_threadsafe(_settle, future)
 
     def _batch(self) -> list[ContentRow]:
         """Give what is written next."""
@@ -205,6 +234,11 @@ class ContentKeep:
             with self._turn:
                 self._faults["seal"] += 1
             return None
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _conforms(keep: ContentKeep) -> Keep:

@@ -124,6 +124,44 @@ def test_what_finds_no_room_is_lost_and_counted_and_nobody_waits(tmp_path: Path)
     keep.close()
 
 
+def test_who_waits_for_his_own_contents_does_not_wait_for_later_ones(tmp_path: Path) -> None:
+    store = Stuck(tmp_path)
+    keep = ContentKeep(store, ROOT, "sealed", VirtualClock())
+
+    async def ask() -> None:
+        keep.put(RUN, "acme", "mine", TEXT)
+        waits = asyncio.ensure_future(keep.written())
+        for number in range(100):
+            await asyncio.sleep(0.001)
+            keep.put(RUN, "acme", f"{number}", TEXT)
+        assert not waits.done()
+        store.gate.set()
+        while not waits.done():
+            keep.put(RUN, "acme", "again", TEXT * 100)
+            await asyncio.sleep(0)
+        waits.result()
+
+    asyncio.run(asyncio.wait_for(ask(), 20))
+    assert store.find(RUN, "mine") is not None
+    keep.close()
+
+
+def test_a_defect_of_the_writer_loses_contents_and_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ill(ContentFile):
+        def put(self, rows: Sequence[ContentRow]) -> None:
+            raise MemoryError(len(rows))
+
+    monkeypatch.setattr(threading, "excepthook", lambda _told: None)
+    keep = ContentKeep(Ill(tmp_path / "content.db", None), ROOT, "sealed", VirtualClock())
+    assert keep.put(RUN, "acme", "request", TEXT)
+    asyncio.run(asyncio.wait_for(keep.written(), 20))
+    assert keep.put(RUN, "acme", "request", TEXT)
+    assert keep.faults() == {"queue_full": 1, "store": 1}
+    keep.close()
+
+
 def test_the_same_name_takes_the_place_of_what_was_there(tmp_path: Path) -> None:
     store = Stuck(tmp_path)
     keep = ContentKeep(store, ROOT, "sealed", VirtualClock(), max_waiting_bytes=4096)
