@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
     from .output import Commands
 
-_PLACES: Final = {"provider": ("providers",), "key": ("host", "keys"), "source": ("host", "sources")}
+_PLACES: Final = {
+    "provider": ("providers",),
+    "key": ("host", "keys"),
+    "source": ("host", "sources"),
+    "secret": ("host",),
+    "content": ("host", "content"),
+}
 
 
 def add(commands: Commands) -> None:
@@ -96,6 +102,10 @@ def _missing_secrets(host: Host) -> Iterator[Oddity]:
     for name, source in settings.sources.items():
         if "auth_env" in filled(name, source):
             asked["source", name] = {"env": source["auth_env"]}
+    if settings.keys_root:
+        asked["secret", "keys_root"] = settings.keys_root
+    if "key" in settings.content:
+        asked["content", "key"] = settings.content["key"]
     for (what, name), auth in asked.items():
         found = host.secrets.find(auth)
         if isinstance(found, Missing):

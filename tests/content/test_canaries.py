@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llm_policy_host.bookkeeping import open_contents
+from llm_policy_host.cli.main import main
 from llm_policy_host.clock import SystemClock
 from llm_policy_host.config.load import load_config
 from llm_policy_host.content.keep import ContentKeep
@@ -266,3 +267,16 @@ def test_what_was_sealed_opens_with_the_key_and_is_what_was_said(place: Place) -
     for name, mark in marks.items():
         assert sum(mark.encode() in data for data in said[name]) > 10, name
     assert _found(b"".join(data for each in said.values() for data in each), SECRETS) == []
+
+
+def test_the_command_that_looks_for_all_this_finds_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, text in ENVIRONMENT.items():
+        monkeypatch.setenv(name, text)
+    canaries = [word for mark in SAID for word in ("--canary", mark)]
+    code = main(["check", str(place.folder / "policy.yaml"), "--ledger", "--json", *canaries])
+    data = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in data["invariants"] if row["findings"]] == []
+    assert (code, len(data["secrets"]), data["not_looked_for"]) == (0, len(FAULTS) + 3, {})
+    assert data["events"] > 500

@@ -139,6 +139,16 @@ def test_a_config_that_keeps_content_wrongly_is_refused(
     assert told in capsys.readouterr().err
 
 
+def test_a_key_that_is_not_set_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SEAL", raising=False)
+    (tmp_path / "policy.yaml").write_text(CONFIG)
+    assert main(["check", str(tmp_path / "policy.yaml"), "--strict"]) == 1
+    told = capsys.readouterr().err
+    assert "$.host.content.key: the environment variable `SEAL` is not set" in told
+
+
 def test_content_without_a_ledger_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "policy.yaml").write_text(
         CONFIG.replace("  ledger: {file: ledger.db}\n  accounts: {acme-inc: {}, bmce: {}}\n", "")
