@@ -57,9 +57,7 @@ def add(commands: Commands) -> None:
     add_config(resume)
     add_json(resume)
     resume.set_defaults(do=_resume)
-    listing = below.add_parser(
-        "list", help="list a config's flows, and those that were cut off"
-    )
+    listing = below.add_parser("list", help="list a config's flows, and those that were cut off")
     add_config(listing)
     add_json(listing)
     listing.set_defaults(do=_list, file=None)

@@ -52,7 +52,7 @@ def _dies_after_event(file: Path, count: int) -> None:
                     time.sleep(0.001)
             _die()
 
-    GroupWriter.put = dying  # type: ignore[method-assign]
+    GroupWriter.put = dying  # type: ignore[assignment,method-assign]
 
 
 def _dies_after_content(count: int) -> None:
@@ -65,7 +65,7 @@ def _dies_after_content(count: int) -> None:
         if not left[0]:
             _die()
 
-    ContentKeep.written = dying  # type: ignore[method-assign]
+    ContentKeep.written = dying  # type: ignore[assignment,method-assign]
 
 
 def _ledger(config: Path) -> Path:
