@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         HttpAnswer,
         Inputs,
         Missing,
+        Origin,
         Plain,
         Refused,
         Response,
@@ -238,6 +239,9 @@ class Books(Protocol):
     def reopen(self, contract: Contract, shape: Plain, *, is_stream: bool) -> Reopened | Turned:
         """Go on with a run that was put off, whose request is asked again with its approval."""
 
+    def waiting(self, approval: str, origin: Origin | None = None) -> Contract | None:
+        """Give a request that waits, where its text is kept: as of who asked, or of who asks again."""
+
     def begin_flow(self, contract: Contract, *, is_stream: bool, run: str | None = None) -> FlowPage:
         """Open a flow's page, or that of one that goes on, its `run`."""
 
@@ -289,10 +293,10 @@ class EventStore(Protocol):
 
 
 class Keep(Protocol):
-    """The content plane (spec 5.6): what was said in runs, as far as the operator, the key and the request let it be.
+    """The content plane (spec 5.6): what was said in runs, as far as operator, key and request let it be.
 
-    Each content has a run and a name in it; the same name again takes the place of what was there. What cannot be
-    kept is lost, and counted: nobody's answer waits for it.
+    Each content has a run and a name in it; the same name again takes the place of what was there. What
+    cannot be kept is lost, and counted: nobody's answer waits for it.
     """
 
     def put(self, run: str, tenant: str, name: str, data: bytes, level: str | None = None) -> str | None:

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from .providers.reel import Reel
     from .run.driver import Live
     from .run.flows import Done
-    from .values import Attempt, Contract, Plain, Ranking, StreamChunk
+    from .values import Attempt, Contract, Origin, Plain, Ranking, StreamChunk
 
 # of a provider's lane whose config names only the other bound
 _MAX_IN_FLIGHT, _MAX_QUEUE = 64, 64
@@ -276,6 +276,17 @@ class Host:
             return await self._flow_run(rim, flow, found.contract, page, found.done).result()
         finally:
             rim.under_way -= 1
+
+    async def take_up(self, approval: str) -> Result:
+        """Go on with a run that was approved and whose request is kept; a `UsageError` where it is not."""
+        contract = self.waiting(approval)
+        if contract is None:
+            raise UsageError(f"the request of `{approval}` is not kept here: repeat it with the approval")
+        return await self.run(contract)
+
+    def waiting(self, approval: str, origin: Origin | None = None) -> Contract | None:
+        """Give a request that waits, where its text is kept: as of who asked, or of who asks again."""
+        return self.books.waiting(approval, origin)
 
     def gathered(self) -> Mapping[str, Any]:
         """Give what this host knows now beside its config: who is disabled, offers, observations, credits."""

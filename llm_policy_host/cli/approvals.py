@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,13 @@ from llm_policy_host.wiring import Host
 
 from .books import add_config, add_source, counted, read_config, write, writing
 from .output import OK, add_json, number, plain, print_json, table
+from .run import show
 
 if TYPE_CHECKING:
     import argparse
 
     from llm_policy_host.ledger.approvals import Asking
+    from llm_policy_host.values import Result
 
     from .output import Commands
 
@@ -40,6 +43,11 @@ def add(commands: Commands) -> None:
     add_source(listed)
     add_json(listed)
     listed.set_defaults(do=_list)
+    resumed = below.add_parser("resume", help="give what was approved its answer, where its request is kept")
+    resumed.add_argument("approval", metavar="ID", help="as `list --all` prints it")
+    add_config(resumed)
+    add_json(resumed)
+    resumed.set_defaults(do=_resume)
     for decision, about in _DECISIONS:
         one = below.add_parser(decision, help=about)
         one.add_argument("approval", metavar="ID", help="as `list` prints it")
@@ -59,6 +67,16 @@ def _list(arguments: argparse.Namespace) -> int:
     for line in table([_cells(asking) for asking in found]):
         print(line)
     return OK
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    host = Host.from_config(Path(arguments.config))
+
+    async def take_up() -> Result:
+        async with host:
+            return await host.take_up(arguments.approval)
+
+    return show(asyncio.run(take_up()), as_json=arguments.json)
 
 
 def _decide(arguments: argparse.Namespace) -> int:

@@ -51,6 +51,7 @@ class Asking:
     request: str | None
     key_id: str | None
     session: str | None
+    accounts: tuple[str, ...] = ()
     state: str = WAITING
     redirected: str | None = None
     decided_by: str | None = None
@@ -157,6 +158,7 @@ def _asking(event: Event) -> Asking:
         refs.get("request"),
         core.get("key_id"),
         core.get("session"),
+        tuple(core.get("accounts") or ()),
     )
 
 

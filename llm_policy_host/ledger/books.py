@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 from collections import OrderedDict
 from os import urandom
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from llm_policy_host.clock import standing
 from llm_policy_host.errors import LedgerError
 from llm_policy_host.ports import Reopened
-from llm_policy_host.values import Turned
+from llm_policy_host.values import Origin, Turned
 
 from .approvals import decided
 from .contexts import Contexts
@@ -21,6 +22,7 @@ from .encoding import encode, text_of
 from .event import Draft, blob_digest
 from .flow_pages import FlowEntry
 from .pages import RunEntry
+from .waiting import WAITS, read_contract
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -128,6 +130,17 @@ class LedgerBooks:
             return Turned(STALE, asking.run)
         target = None if asking.redirected is None else route_of(asking.redirected)
         return Reopened(entry, parked, target)
+
+    def waiting(self, approval: str, origin: Origin | None = None) -> Contract | None:
+        """Give a request that waits, where its text is kept, as of who asks again: at first who asked."""
+        asking = None if self.desk is None else self.desk.approvals.find(approval)
+        data = None if asking is None or self.keep is None else self.keep.get(asking.run, WAITS)
+        if asking is None or data is None:
+            return None
+        his = Origin(
+            tenant=asking.tenant, accounts=asking.accounts, key_id=asking.key_id, session=asking.session
+        )
+        return read_contract(data, dataclasses.replace(origin or his, approval=approval))
 
     def paying(self, session: str | None) -> tuple[str, ...]:
         """Give the path of accounts of callers who name none; a session's begins with its own."""

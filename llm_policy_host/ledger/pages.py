@@ -19,6 +19,7 @@ from .folds import TURNS_EXCEEDED, AccountRefusedError
 from .kept import ANSWER, answer_bytes
 from .kinds import NAME, expression
 from .said import answer_name, error_name, response_bytes
+from .waiting import WAITS, contract_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -165,6 +166,7 @@ class RunEntry(Entry):
         """Put the run off: what it needs to go on is written down, and its reservation is held."""
         books, desk, run, core = self._books, self._books.desk, self.run_id or "", self._asking
         assert desk is not None  # noqa: S101 - it held the attempt
+        await self._keep_waiting()
         approval = f"apr-{run.removeprefix('run-')}-{core['attempt']}"
         until_ms = books.clock.now_ms() + desk.ttl_ms
         state = books.blob(parked_bytes({**parked, "page": self._as_data()}))
@@ -181,6 +183,15 @@ class RunEntry(Entry):
             await self._durable(seq)
         self._is_ended = True
         return Approval(approval, run, core["gate"], core["reason"], until_ms)
+
+    async def _keep_waiting(self) -> None:
+        """Keep the request, as far as it may be: then nobody has to repeat it."""
+        keep, run, contract = self._books.keep, self.run_id, self._contract
+        data = None if keep is None else contract_bytes(contract)
+        if keep is None or run is None or data is None:
+            return
+        keep.put(run, self._tenant, WAITS, data, contract.origin.content)
+        await keep.written()
 
     def _as_data(self) -> dict[str, Any]:
         """Give what of the page lasts while its run is put off."""

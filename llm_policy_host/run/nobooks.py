@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from llm_policy_host.ports import Books, Provider
-    from llm_policy_host.values import Attempt, Call, Contract, Failure, Inputs, Plain, Response, Step
+    from llm_policy_host.values import Attempt, Call, Contract, Failure, Inputs, Origin, Plain, Response, Step
 
 
 class NoPage:
@@ -77,6 +77,10 @@ class NoBooks:
         """Know of no run that was put off."""
         del contract, shape, is_stream
         return Turned("approval_unknown")
+
+    def waiting(self, approval: str, origin: Origin | None = None) -> None:
+        """Know of no request that waits."""
+        del approval, origin
 
     def begin_flow(self, contract: Contract, *, is_stream: bool, run: str | None = None) -> NoFlowPage:
         """Give the page of flows."""

@@ -87,7 +87,9 @@ async def decide(gateway: Gateway, body: Body, asked: Asked, approval: str) -> B
         )
     if target is not None:
         _check_target(gateway, till, asking, target)
-    await write_drafts(till, decided(asking, decision, "keyholder", target=target, key_id=name, session=session))
+    await write_drafts(
+        till, decided(asking, decision, "keyholder", target=target, key_id=name, session=session)
+    )
     found = till.folds.approvals.find(approval)
     return told(found or asking)
 

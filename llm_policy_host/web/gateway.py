@@ -118,13 +118,15 @@ class Gateway:
         skin, asked = exchange.skin, exchange.asked
         key = key_of(asked.headers)
         known = "" if key is None else digest_of(f"{asked.profile or ''}{skin.path}", body)
-        contract = self.contract(skin, body, asked, host)
-        check_rights(asked.caller, contract, is_stream=asked.is_stream)
         session, approval = session_of(asked.headers), approval_of(asked.headers)
         if approval is not None:
             await till.refresh(0)
         origin = await till.origin(asked.caller, skin.path[1:], content_of(asked.headers), session)
-        contract = dataclasses.replace(contract, origin=dataclasses.replace(origin, approval=approval))
+        contract = None if body or approval is None else host.waiting(approval, origin)
+        if contract is None:
+            contract = self.contract(skin, body, asked, host)
+            contract = dataclasses.replace(contract, origin=dataclasses.replace(origin, approval=approval))
+        check_rights(asked.caller, contract, is_stream=asked.is_stream)
         exchange.accounts = origin.accounts
         if key is None or approval is not None:
             await self._run(exchange, host, contract)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from llm_policy_host.run.driver import Live
     from llm_policy_host.run.flows import FlowRun
     from llm_policy_host.run.lanes import Lanes
-    from llm_policy_host.values import Contract, Plain, Ranking, Result
+    from llm_policy_host.values import Contract, Origin, Plain, Ranking, Result
 
 
 class GatewayHost(Protocol):
@@ -32,6 +32,9 @@ class GatewayHost(Protocol):
 
     async def run(self, contract: Contract) -> Result:
         """Take a contract to its result."""
+
+    def waiting(self, approval: str, origin: Origin | None = None) -> Contract | None:
+        """Give a request that waits, where its text is kept."""
 
     def live(self, contract: Contract) -> Live | FlowRun:
         """Begin a streamed run."""

@@ -66,7 +66,9 @@ async def change_session(gateway: Gateway, body: Body, asked: Asked, session: st
     else:
         mode = _mode(body["mode"])
         if mode == "work" and found.mode == "steward":
-            raise RefusedError(403, "not_allowed", "an operator alone takes a steward's session back to work", "mode")
+            raise RefusedError(
+                403, "not_allowed", "an operator alone takes a steward's session back to work", "mode"
+            )
         draft = Draft("ModeChanged", "gateway", tenant, core={"session": session, "mode": mode})
     await write_drafts(till, [draft])
     return _told(found)

@@ -123,3 +123,19 @@ def test_a_session_has_its_turns_its_money_and_its_mode(do: Do, tmp_path: Path) 
     do("sessions", "close", name)
     assert "no session" in do("sessions", "mode", name, "work", code=USAGE)["error"]
     check(tmp_path)
+
+
+def test_where_texts_are_kept_an_operator_gives_it_its_answer(do: Do, tmp_path: Path) -> None:
+    approval = ask(do, code=WAITING)["approval"]["id"]
+    do("approvals", "approve", approval)
+    assert "is not kept here" in do("approvals", "resume", approval, code=USAGE)["error"]
+    (tmp_path / "key").write_text(40 * "k")
+    host = {**CONFIG["host"], "content": {"level": "plain", "key": {"file": "key"}}}  # type: ignore[dict-item]
+    (tmp_path / "policy.yaml").write_text(json.dumps({**CONFIG, "host": host}))
+    (tmp_path / "ledger.db").unlink()
+    approval = ask(do, code=WAITING)["approval"]["id"]
+    assert do("approvals", "resume", approval, code=WAITING)["approval"]["id"] == approval
+    do("approvals", "approve", approval)
+    assert do("approvals", "resume", approval)["response"]["text"] == "a says"
+    assert do("approvals", "resume", approval, code=FAILED)["error"] == "approval_used"
+    check(tmp_path)

@@ -261,3 +261,40 @@ def test_a_run_whose_catalog_is_gone_ends(bank: Bank, vendor: Vendor, asker: str
         assert (stale.status, stale.error["code"]) == (409, "approval_stale")
     assert told(bank, "run-" + approval.split("-")[1])[-1] == "RunFailed"
     assert not vendor.asked
+
+
+@pytest.mark.parametrize("level", ["sealed", "plain"])
+def test_where_texts_are_kept_nobody_has_to_repeat_his_request(
+    bank: Bank, vendor: Vendor, asker: str, approver: str, level: str
+) -> None:
+    bank.host["content"] = {"level": level, "key": {"env": "KEYS_ROOT"}}
+    other = bank.mint("team")
+
+    def short(gateway: Running, key: str) -> Answer:
+        headers = {**bearer(key), "x-llm-policy-approval": approval}
+        return ask(gateway.url + CHAT, {}, headers=headers)
+
+    with bank.serving() as gateway:
+        approval = wait_for(gateway, asker)
+    with bank.serving() as gateway:
+        assert short(gateway, asker).status == 202
+        assert decide(gateway, approver, approval, "approve").status == 200
+        for stranger in (other, approver):
+            refused = short(gateway, stranger)
+            assert refused.status in (403, 404), refused.text
+        assert not vendor.asked
+        answer = short(gateway, asker)
+        assert answer.data["choices"][0]["message"]["content"] == "you said hi"
+        assert [tool["function"]["name"] for tool in vendor.asked[0].data["tools"]] == ["ls"]
+        assert short(gateway, asker).error["code"] == "approval_used"
+    assert len(vendor.asked) == 1
+    assert told(bank, answer.own["run-id"]) == GONE_ON
+
+
+def test_where_no_texts_are_kept_a_request_is_to_be_repeated(bank: Bank, asker: str, approver: str) -> None:
+    with bank.serving() as gateway:
+        approval = wait_for(gateway, asker)
+        assert decide(gateway, approver, approval, "approve").status == 200
+        headers = {**bearer(asker), "x-llm-policy-approval": approval}
+        assert ask(gateway.url + CHAT, {}, headers=headers).status == 400
+        assert chat(gateway, asker, approval).status == 200
