@@ -319,7 +319,7 @@ class Keep(Protocol):
 
 
 ContentRow: TypeAlias = "tuple[str, str, str, str, int, bytes]"
-"""A content as it lies in a store: run, name, tenant, level, when it was put (ms), its bytes, sealed or not."""
+"""A content as it lies in a store: run, name, tenant, level, when it was put (ms), its bytes as they lie."""
 
 
 class ContentStore(Protocol):

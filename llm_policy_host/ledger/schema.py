@@ -320,7 +320,9 @@ ROWS: Mapping[str, Row] = {
         by=("host", "operator"),
         core={"at_seq": COUNT, "at_hash": DIGEST, "segment": optional(NAME)},
     ),
-    "BackgroundFault": Row(by=("host", "gateway"), core={"part": CODE, "code": CODE, "count": optional(COUNT)}),
+    "BackgroundFault": Row(
+        by=("host", "gateway"), core={"part": CODE, "code": CODE, "count": optional(COUNT)}
+    ),
 }
 """Every event type; the log, the verifier, the recovery and the documentation read it here."""
 

@@ -392,6 +392,13 @@ _ONCE: Final[Json] = {
     "schema": _text(minLength=1, maxLength=255, pattern="^[ -~]+$"),
 }
 
+_KEPT: Final[Json] = {
+    "name": "x-llm-policy-content",
+    "in": "header",
+    "description": "where what is said may be kept: the most that is kept of this request and its answer",
+    "schema": _text(enum=["none", "digest", "sealed", "plain"]),
+}
+
 
 def _json(words: str, schema: str, **more: Any) -> Json:  # noqa: ANN401
     return {"description": words, "content": {"application/json": {"schema": _ref(schema)}}, **more}
@@ -416,7 +423,7 @@ def _skin(summary: str, body: str, schema: str, *, is_streamed: bool = True) -> 
     if is_streamed:
         answers["200"]["content"]["text/event-stream"] = {}
     answers["202"] = _json("it waits for a person's approval", "Waiting")
-    return {"post": {**_post(summary, body, answers), "parameters": [_ONCE]}}
+    return {"post": {**_post(summary, body, answers), "parameters": [_ONCE, _KEPT]}}
 
 
 def _get(summary: str, schema: str, statuses: Mapping[int, str]) -> Json:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from llm_policy_host.config.settings import Setting
+    from llm_policy_host.config.setting import Setting
     from llm_policy_host.ledger.schema import Row as EventRow
 
 LUA = Path(__file__).resolve().parents[2] / "lua"
