@@ -1,4 +1,4 @@
-"""A request that waits for a person, as the content plane may keep it: with it nobody has to ask again in full."""
+"""A request that waits for a person, as it may be kept: with it nobody has to ask again in full."""
 
 from __future__ import annotations
 

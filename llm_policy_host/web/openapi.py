@@ -339,7 +339,11 @@ _SCHEMAS: Final[Mapping[str, Json]] = {
         {"decision": {"enum": ["approve", "redirect", "deny"]}, "target": _maybe(_text())}, ("decision",)
     ),
     "SessionBody": _record(
-        {"mode": {"enum": ["work", "steward"]}, "max_turns": _maybe(_COUNT), "max_usd": _maybe({"type": "number"})}
+        {
+            "mode": {"enum": ["work", "steward"]},
+            "max_turns": _maybe(_COUNT),
+            "max_usd": _maybe({"type": "number"}),
+        }
     ),
     "SessionChange": _record({"mode": {"enum": ["work", "steward"]}, "closed": {"type": "boolean"}}),
 }

@@ -1,4 +1,4 @@
-"""Sessions over HTTP: opened by keys with the right, for themselves; changed and closed by who opened them."""
+"""Sessions over HTTP: opened by keys with the right, for themselves; closed by who opened them."""
 
 from __future__ import annotations
 
