@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from contextlib import closing
 from itertools import product
@@ -13,7 +14,7 @@ import pytest
 from llm_policy_host.clock import VirtualClock
 from llm_policy_host.content.keep import DAY_MS, ContentKeep
 from llm_policy_host.content.sealing import Digests
-from llm_policy_host.errors import LedgerError
+from llm_policy_host.errors import LedgerError, UsageError
 from llm_policy_host.store.contents import ContentFile
 
 if TYPE_CHECKING:
@@ -207,6 +208,15 @@ def test_another_deployments_key_is_refused_at_the_start(tmp_path: Path) -> None
     opened(tmp_path).close()
     with pytest.raises(LedgerError, match="was made with another"):
         opened(tmp_path, ROOT + b"2")
+
+
+def test_without_the_library_nothing_is_sealed_and_digests_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
+    with pytest.raises(UsageError, match=r"pip install 'llm-policy\[seal\]'"):
+        ContentKeep(opened(tmp_path), ROOT, "sealed", VirtualClock())
+    assert ContentKeep(None, ROOT, "digest", VirtualClock()).put(RUN, "acme", "request", TEXT)
 
 
 def test_a_database_that_is_no_content_is_left_alone(tmp_path: Path) -> None:
