@@ -9,7 +9,7 @@ import pytest
 
 from llm_policy_host.ledger.pasts import past_runs
 from tests.contracts.vendor import whole
-from tests.ledger.test_flows import Rig, playing, term
+from tests.ledger.flow_rig import Rig, playing, term
 from tests.web.vendor import chat_body, selling
 
 if TYPE_CHECKING:

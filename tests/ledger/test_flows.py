@@ -1,65 +1,35 @@
-"""Flows over the driver and the ledger: nodes at once, fail-stop, and what a killed process leaves (spec 2.6, 5)."""
+"""Flows over the driver and the ledger: nodes at once, fail-stop, and what is refused (spec 2.6, 5)."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import itertools
-import json
-import subprocess
-import sys
-from collections import Counter
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from llm_policy_host import Contract, Host, UsageError
-from llm_policy_host.bookkeeping import memory_ledger
+from llm_policy_host.bookkeeping import Ledger, memory_ledger
 from llm_policy_host.clock import VirtualClock
 from llm_policy_host.ledger.chain import read
+from llm_policy_host.ledger.event import Draft
 from llm_policy_host.ledger.folds import Folds
 from llm_policy_host.ledger.kept import answer_bytes, flow_bytes, read_answer, read_flow
 from llm_policy_host.ledger.pasts import past_runs
+from llm_policy_host.ledger.recovery import open_log
 from llm_policy_host.ledger.verify import verify
-from llm_policy_host.store.opening import open_file
+from llm_policy_host.providers.recording import Recorder
+from llm_policy_host.providers.replaying import Replayer, read_recording
+from llm_policy_host.run.resumption import open_flows
+from llm_policy_host.store.memory import MemoryStore
 from llm_policy_host.values import Call, Cost, Origin, Response, Secret, Usage
-from tests.contracts.vendor import whole
-from tests.web.vendor import Vendor, chat_body, selling
+from tests.ledger.flow_rig import FORK, flow, llm, term
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
+    from pathlib import Path
 
     from llm_policy_host.ledger.event import Event
-    from tests.contracts.vendor import Asked, Reply
-
-ROOT = Path(__file__).parents[2]
-FAIL = ["always", {"action": "next_candidate"}]
-CONTENT_KEY = "0123456789abcdef0123456789abcdef"
-
-
-def term(*providers: str) -> list[Any]:
-    """A policy of some providers, in the catalog's order."""
-    filters = ["or", *(["provider_eq", each] for each in providers)]
-    return ["policy", filters, ["zero"], ["ordered"], ["id"], FAIL]
-
-
-def llm(policy: Any, *inputs: str, **more: Any) -> dict[str, Any]:
-    return {"kind": "llm", "inputs": list(inputs), "policy": policy, **more}
-
-
-def flow(**nodes: Any) -> list[Any]:
-    last = next(reversed(nodes))
-    return ["flow", {"q": {"kind": "input"}, **nodes, "end": {"kind": "output", "inputs": [last]}}]
-
-
-FORK = flow(
-    left=llm(term("a"), "q"),
-    right=llm(term("b"), "q"),
-    join=llm(term("c"), "left", "right"),
-)
 
 
 def virtual_host(scripts: Mapping[str, Any], flows: Any = None, **more: Any) -> Host:
@@ -288,287 +258,6 @@ def test_a_form_that_is_none_is_refused_with_its_place(form: Any, words: str) ->
     assert words in str(caught.value)
 
 
-# What a killed process leaves --------------------------------------------------------------------
-
-CHAIN_LENGTH = 20
-
-
-def chain(length: int) -> list[Any]:
-    """Nodes one behind the other: each one's question is the answer before it."""
-    names = ["q", *(f"step{number:02}" for number in range(1, length + 1))]
-    return flow(**{name: llm(term("a"), before) for before, name in itertools.pairwise(names)})
-
-
-@dataclass
-class Rig:
-    """A vendor, a config of three providers there with a real ledger, and a process that dies on demand."""
-
-    vendor: Vendor
-    directory: Path
-    player: subprocess.Popen[str]
-
-    def turn(self, what: str, **more: Any) -> dict[str, Any]:
-        """Let a new process run or resume."""
-        assert self.player.stdin is not None
-        assert self.player.stdout is not None
-        file = str(self.directory / "policy.yaml")
-        self.player.stdin.write(json.dumps({"what": what, "file": file, **more}) + "\n")
-        self.player.stdin.flush()
-        told: dict[str, Any] = json.loads(self.player.stdout.readline())
-        return told
-
-    def fresh(self) -> None:
-        """Begin anew, without a ledger."""
-        for path in self.directory.glob("*.db*"):
-            path.unlink()
-        self.vendor.asked.clear()
-
-    def lines(self) -> list[bytes]:
-        with closing(open_file(self.directory / "ledger.db")) as store:
-            return list(store.lines())
-
-    def events(self) -> list[Event]:
-        return [read(line) for line in self.lines()]
-
-    def asked(self) -> Counter[str]:
-        """How often each question was asked: nobody may be asked twice."""
-        return Counter(f"{asked.path} {asked.data['messages']}" for asked in self.vendor.asked)
-
-    def check(self, open_runs: int = 0) -> None:
-        """Every line is good, each paid call was made once, and the balances are what the outcomes say."""
-        with closing(open_file(self.directory / "ledger.db")) as store:
-            folds = Folds()
-            verdict = verify(store.lines(), store.blob_get, folds)
-        assert verdict.fault is None, verdict.fault
-        assert verdict.open_runs == open_runs
-        assert max(self.asked().values(), default=0) <= 1
-        found = self.events()
-        outcomes = [event for event in found if event.type == "AttemptOutcome"]
-        assert len(self.vendor.asked) <= len(outcomes)
-        if not any(event.type == "AccountOpened" for event in found):
-            return
-        balance = folds.accounts.balance("team", found[-1].ts)
-        held = {name: amount for name, amount in balance.held.items() if amount}
-        assert held == {}
-        for resource in ("calls", "tokens", "usd_micro"):
-            assert balance.used.get(resource, 0) == sum(
-                each.obs["settled"].get(resource, 0) for each in outcomes
-            )
-
-
-def _reply(asked: Asked) -> Reply:
-    text = asked.data["messages"][-1]["content"] + asked.path[1]
-    return whole(200, json.dumps(chat_body(text, usage=(len(text), 2))).encode())
-
-
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    directory = tmp_path_factory.mktemp("flows")
-    with selling(_reply) as vendor, playing() as player:
-        providers = {name: {"base_url": f"{vendor.origin}/{name}"} for name in "abc"}
-        served = [{"provider": name, "price_in": 1, "price_out": 2} for name in providers]
-        config = {
-            "providers": providers,
-            "models": {"m": {"served_by": served, "capabilities": {"context": 1000}}},
-            "profiles": {"default": {}},
-            "host": {
-                "ledger": {"file": "ledger.db", "durability": "strict", "account": "team"},
-                "accounts": {"team": {"usd": 1, "calls": 1000, "tokens": 1_000_000}},
-                "content": {"level": "sealed", "key": {"env": "CONTENT_KEY"}},
-                "gateway": {"flows": {"fork": FORK, "chain": chain(CHAIN_LENGTH), "pair": chain(2)}},
-            },
-        }
-        (directory / "policy.yaml").write_text(json.dumps(config))
-        yield Rig(vendor, directory, player)
-
-
-@contextmanager
-def playing() -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "tests.ledger.flow_player"]
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "CONTENT_KEY": CONTENT_KEY}
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as player:
-        yield player
-
-
-def killed_at(rig: Rig, name: str, kill: list[Any]) -> tuple[list[bytes], dict[str, Any]]:
-    """Run a flow that is killed and let another process go on; give what the first left, and how it ended."""
-    rig.fresh()
-    assert rig.turn("run", flow=name, kill=kill) == {"killed": 9}
-    left = rig.lines()
-    told = rig.turn("resume")
-    assert rig.lines()[: len(left)] == left, "every good event is still there"
-    return left, told
-
-
-def pending(left: list[bytes]) -> int:
-    """Count the proposals without an outcome."""
-    kinds = Counter(read(line).type for line in left)
-    return kinds["AttemptProposed"] - kinds["AttemptOutcome"]
-
-
-def whole_run(rig: Rig, name: str) -> tuple[int, str]:
-    """Run a flow to its end; give how many events that are, and the answer."""
-    rig.fresh()
-    told = rig.turn("run", flow=name)
-    assert told["ok"], told
-    rig.check()
-    return len(rig.lines()), told["text"]
-
-
-def check_every_boundary(rig: Rig, name: str, step: int = 1, first: int = 1) -> Counter[str]:
-    """Kill a flow behind each of its events; count how the resumed flows ended."""
-    count, text = whole_run(rig, name)
-    ends: Counter[str] = Counter()
-    for at in range(first, count, step):
-        left, told = killed_at(rig, name, ["event", at])
-        assert len(left) == at
-        flows = [run for run in past_runs(map(read, left)).values() if run.is_flow]
-        rig.check()
-        if not flows or flows[0].admitted is None:
-            assert told["error"] == "no open flow", told
-            assert not rig.vendor.asked
-            ends["not begun"] += 1
-        elif told["ok"]:
-            assert told["text"] == text
-            ends["ok"] += 1
-        else:
-            assert told["error"] == "in_doubt", told
-            assert pending(left), "only a call that may have been made is in doubt"
-            ends["in doubt"] += 1
-    return ends
-
-
-def test_a_flow_killed_behind_any_event_goes_on_or_is_in_doubt_and_pays_nobody_twice(rig: Rig) -> None:
-    """Two nodes, every boundary; `flow_player` dies by SIGKILL as soon as the event lies in the database."""
-    ends = check_every_boundary(rig, "pair")
-    assert ends["in doubt"] == 2, "one behind each proposal, and nowhere else"
-    assert ends["ok"] >= 10
-    assert ends["not begun"] >= 5
-
-
-@pytest.mark.heavy
-def test_parallel_nodes_killed_behind_any_event_go_on_or_are_in_doubt(rig: Rig) -> None:
-    ends = check_every_boundary(rig, "fork")
-    assert ends["ok"] >= 12
-    assert ends["in doubt"] >= 3
-
-
-@pytest.mark.heavy
-def test_a_long_flow_killed_behind_any_event_goes_on_or_is_in_doubt(rig: Rig) -> None:
-    ends = check_every_boundary(rig, "chain")
-    assert ends["in doubt"] == CHAIN_LENGTH
-    assert ends["ok"] >= 4 * CHAIN_LENGTH - 1
-
-
-def test_a_flow_killed_behind_node_7_of_20_goes_on_at_8(rig: Rig) -> None:
-    _, text = whole_run(rig, "chain")
-    completed = [event.seq for event in rig.events() if event.type == "RunCompleted"]
-    _, told = killed_at(rig, "chain", ["event", completed[6]])
-    assert (told["ok"], told["text"]) == (True, text)
-    assert len(rig.vendor.asked) == CHAIN_LENGTH
-    assert rig.vendor.asked[7].data["messages"][-1]["content"] == "q" + "a" * 7
-    rig.check()
-    runs = past_runs(rig.events())
-    (one,) = [run for run in runs.values() if run.is_flow]
-    assert one.run == told["run"]
-    assert [part.node for part in one.parts] == [f"n{number}" for number in range(1, CHAIN_LENGTH + 1)]
-
-
-def test_an_answer_that_is_kept_is_used_though_its_outcome_is_not_in_the_ledger(rig: Rig) -> None:
-    """Killed when the answer lies on the disk and before AttemptOutcome: charged in full, asked once."""
-    _, text = whole_run(rig, "pair")
-    left, told = killed_at(rig, "pair", ["kept", 2])
-    assert pending(left) == 1
-    assert (told["ok"], told["text"]) == (True, text)
-    assert len(rig.vendor.asked) == 2
-    rig.check()
-    outcomes = [event for event in rig.events() if event.type == "AttemptOutcome"]
-    assert [event.core.get("kind") for event in outcomes] == ["in_doubt", None]
-    proposals = [event for event in rig.events() if event.type == "AttemptProposed"]
-    assert outcomes[0].obs["settled"] == proposals[0].core["hold"]
-
-
-def test_a_flow_that_is_killed_again_while_it_goes_on_goes_on_again(rig: Rig) -> None:
-    _, text = whole_run(rig, "chain")
-    completed = [event.seq for event in rig.events() if event.type == "RunCompleted"]
-    rig.fresh()
-    assert rig.turn("run", flow="chain", kill=["event", completed[2] + 1]) == {"killed": 9}
-    for _ in range(3):
-        assert rig.turn("resume", kill=["event", len(rig.lines()) + 22]) == {"killed": 9}
-    told = rig.turn("resume")
-    if told["error"] == "in_doubt":
-        pytest.fail("no kill of these is behind a proposal")
-    assert (told["ok"], told["text"]) == (True, text)
-    rig.check()
-    assert len(rig.vendor.asked) == CHAIN_LENGTH
-
-
-def test_a_flow_that_has_ended_or_is_in_doubt_is_not_resumed(rig: Rig) -> None:
-    whole_run(rig, "pair")
-    assert rig.turn("resume")["error"] == "no open flow"
-    proposed = next(event.seq for event in rig.events() if event.type == "AttemptProposed")
-    killed_at(rig, "pair", ["event", proposed])
-    assert rig.turn("resume")["error"] == "no open flow"
-    (one,) = [run for run in past_runs(rig.events()).values() if run.is_flow]
-    assert (one.end, one.error) == ("RunFailed", "in_doubt")
-    rig.check()
-
-
-def test_of_two_who_go_on_at_once_one_does_and_no_node_runs_twice(rig: Rig) -> None:
-    """The ledger takes a node's key once, whoever drives the flow; the other one does not end it."""
-    whole_run(rig, "pair")
-    admitted = next(event.seq for event in rig.events() if event.type == "PolicyAdmitted")
-    rig.fresh()
-    assert rig.turn("run", flow="pair", kill=["event", admitted]) == {"killed": 9}
-    ends: Any = rig.turn("twice")
-    assert None in ends
-    assert any("has it already" in str(end) for end in ends)
-    assert len(rig.vendor.asked) == 2
-    rig.check()
-
-
-def test_the_command_line_lists_what_was_cut_off_and_goes_on_with_it(rig: Rig) -> None:
-    _, text = whole_run(rig, "chain")
-    completed = [event.seq for event in rig.events() if event.type == "RunCompleted"]
-    rig.fresh()
-    config = str(rig.directory / "policy.yaml")
-    given = ["flow", "run", config, "chain", "q", "--param", "max_tokens=10"]
-    assert rig.turn("command", arguments=given, kill=["event", completed[6]]) == {"killed": 9}
-    listed = json.loads(rig.turn("command", arguments=["flow", "list", "-c", config, "--json"])["out"])
-    assert [each["name"] for each in listed["flows"]] == ["chain", "fork", "pair"]
-    (cut,) = listed["open"]
-    assert (cut["flow"], cut["answered"], cut["begun"]) == ("chain", 7, 7)
-    told = rig.turn("command", arguments=["flow", "resume", cut["run"][:12], "-c", config])
-    assert (told["code"], told["out"]) == (0, text + "\n")
-    again = rig.turn("command", arguments=["flow", "resume", cut["run"], "-c", config])
-    assert again["code"] == 2
-    assert "has ended (RunCompleted)" in again["err"]
-    assert len(rig.vendor.asked) == CHAIN_LENGTH
-    rig.check()
-
-
-def test_a_flow_whose_texts_are_not_kept_ends_at_the_next_start(rig: Rig) -> None:
-    rig.fresh()
-    config = json.loads((rig.directory / "policy.yaml").read_text())
-    del config["host"]["content"]
-    plain = rig.directory / "plain.yaml"
-    plain.write_text(json.dumps(config))
-    command = ["flow", "run", str(plain), "pair", "q", "--param", "max_tokens=10"]
-    rig.turn("command", arguments=command)
-    completed = next(event.seq for event in rig.events() if event.type == "RunCompleted")
-    rig.fresh()
-    assert rig.turn("command", arguments=command, kill=["event", completed]) == {"killed": 9}
-    first = rig.events()[-1]
-    assert (
-        rig.turn("command", arguments=["run", str(plain), "another", "--param", "max_tokens=10"])["code"] == 0
-    )
-    ends = {run.run: (run.end, run.error) for run in past_runs(rig.events()).values() if run.is_flow}
-    assert ends == {first.parent: ("RunFailed", "not_resumable")}
-    rig.check()
-
-
 # What is refused, and what is kept nowhere -------------------------------------------------------
 
 
@@ -606,3 +295,103 @@ def test_what_is_kept_of_a_flow_and_an_answer_is_what_it_was() -> None:
     result = read_answer(answer_bytes(response, call, Cost(0.25, "computed")), "run-1")
     assert (result.response, result.cost, result.run_id) == (response, Cost(0.25, "computed"), "run-1")
     assert result.chosen == {"provider_id": "a", "model_family": "m"}
+
+
+def drafted(host: Host, kind: str, core: dict[str, Any], run: str | None = None, by: str = "driver") -> None:
+    assert host.bookkeeping.ledger is not None
+    host.bookkeeping.ledger.log.append(Draft(kind, by, "local", run, core=core))
+
+
+async def test_a_flow_of_a_revoked_key_and_one_that_is_under_way_are_left_as_they_are() -> None:
+    run = "run-" + "z" * 26
+    async with virtual_host({"a": script("A", 500)}, {"one": flow(x=llm(term("a"), "q"))}) as host:
+        digest = "0" * 64
+        drafted(host, "KeyMinted", {"key_id": "k", "rights": ["flow"], "root_digest": digest}, by="operator")
+        drafted(host, "RequestReceived", {**_REQUEST, "is_flow": True, "key_id": "k"}, run)
+        drafted(host, "PolicyAdmitted", {"policy_id": "sha256:x"}, run)
+        drafted(host, "KeyRevoked", {"key_id": "k"}, by="operator")
+        with pytest.raises(UsageError, match="the key `k`, which is revoked"):
+            await host.resume(run)
+        task = asyncio.ensure_future(host.run(ask(host.flows["one"].term)))
+        await host.clock.sleep_ms(100)
+        (other,) = [each for each in open_flows(past_runs(events(host))) if each.run != run]
+        with pytest.raises(UsageError, match="is under way: its node `n1`"):
+            await host.resume(other.run)
+        assert (await task).ok
+        assert [each.run for each in open_flows(past_runs(events(host)))] == [run]
+
+
+_REQUEST = {"api": "python", "is_stream": False, "kind": "chat"}
+
+
+@pytest.mark.parametrize(
+    ("last", "error"),
+    [
+        ([], "not_resumable"),
+        ([("AttemptOutcome", {"attempt": 1})], "not_resumable"),
+        ([("AttemptOutcome", {"attempt": 1, "kind": "in_doubt"})], "in_doubt"),
+        ([("AttemptOutcome", {"attempt": 1, "kind": "timeout"})], "timeout"),
+    ],
+)
+async def test_without_what_was_kept_a_flow_ends_with_what_its_nodes_say(last: list[Any], error: str) -> None:
+    flow_run, node = "run-" + "a" * 26, "run-" + "b" * 26
+    async with virtual_host({"a": script("A", 1)}) as host:
+        drafted(host, "RequestReceived", {**_REQUEST, "is_flow": True}, flow_run)
+        drafted(host, "PolicyAdmitted", {"policy_id": "sha256:x"}, flow_run)
+        if last:
+            assert host.bookkeeping.ledger is not None
+            hold = {"calls": 1}
+            proposal = {"attempt": 1, "provider_id": "a", "model_family": "m", "hold": hold, "accounts": []}
+            end = ("RunFailed", {"attempts": 1, "error": error}) if error != "not_resumable" else None
+            for kind, core in [
+                ("RequestReceived", {**_REQUEST, "node": "n1"}),
+                ("PolicyAdmitted", {}),
+                ("AttemptProposed", proposal),
+                *last,
+                end or ("RunCompleted", {"attempts": 1}),
+            ]:
+                obs = {"settled": hold} if kind == "AttemptOutcome" else {}
+                by = "host" if error == "in_doubt" and kind == "AttemptOutcome" else "driver"
+                draft = Draft(kind, by, "local", node, flow_run, core=core, obs=obs)
+                host.bookkeeping.ledger.log.append(draft)
+        result = await host.resume(flow_run)
+        assert (result.ok, result.error, result.run_id) == (False, error, flow_run)
+        assert in_runs(events(host))[-1][1:] == ("RunFailed", "flow")
+
+
+async def test_a_recording_of_a_flow_has_its_nodes_one_by_one_and_is_played_again(tmp_path: Path) -> None:
+    data = {
+        "providers": {name: {"api_kind": "scripted"} for name in "abc"},
+        "models": {"m": {"served_by": [{"provider": name} for name in "abc"]}},
+        "host": {"scripts": {"a": script("A", 700), "b": script("B", 400), "c": script("C({prompt})", 1)}},
+    }
+    clock = VirtualClock(5)
+    recorder = Recorder(tmp_path / "calls.jsonl", clock)
+    async with Host.from_data(data, clock=clock, environment={}, reel=recorder) as host:
+        first = await host.run(ask(FORK))
+        assert clock.now_ms() == 5 + 1101
+    recorder.close()
+    clock = VirtualClock(5)
+    replayer = Replayer(read_recording(tmp_path / "calls.jsonl"), clock)
+    async with Host.from_data(data, clock=clock, environment={}, reel=replayer) as host:
+        again = await host.run(ask(FORK))
+    replayer.check()
+    assert first.response is not None
+    assert first.response == again.response
+    assert clock.now_ms() == 5 + 1101
+
+
+async def test_over_a_ledger_that_others_write_too_nodes_run_at_once_as_well() -> None:
+    clock = VirtualClock(1_000_000)
+    log, recovery = open_log(MemoryStore(is_shared=True), clock, Folds)
+    data = {
+        "providers": {name: {"api_kind": "scripted"} for name in "abc"},
+        "models": {"m": {"served_by": [{"provider": name} for name in "abc"]}},
+        "host": {"scripts": {"a": script("A", 700), "b": script("B", 400), "c": script("C", 100)}},
+    }
+    ledger = Ledger(log, recovery)
+    async with Host.from_data(data, clock=clock, environment={}, ledger=ledger) as host:
+        assert (await host.run(ask(FORK))).ok
+        assert clock.now_ms() == 1_000_800
+        verdict = verify(log.store.lines(), log.store.blob_get, Folds())
+    assert (verdict.fault, verdict.open_runs) == (None, 0)
