@@ -23,6 +23,7 @@ from llm_policy_host.ledger.verify import verify
 from llm_policy_host.store.memory import MemoryStore
 from llm_policy_host.store.sqlite import open_sqlite
 
+from .bench_calls import calls
 from .output import OK, print_json, table
 
 if TYPE_CHECKING:
@@ -43,7 +44,10 @@ Things per second of CPU time, median of rounds that take turns; the aims are fo
   verify            a line parsed, its form, chain, fields, lineage and authority checked
   verify, accounts  the same with the balances folded again
   key check         a key with three caveats that was seen before: its moment and revocations are looked at
-  key check, new    one that was not: its signature followed, its caveats read"""
+  key check, new    one that was not: its signature followed, its caveats read
+  call              a call routed over 20 routes at a script that answers at once, no ledger
+  call, chained     the same with its worst case held on two accounts, its five events chained, its digests
+  call to SQLite    the same in a SQLite file, `batch`"""
 
 _HEX = "0123456789abcdef" * 4
 _LETTERS = "abcdefghij"
@@ -192,6 +196,9 @@ def rows(runs: int) -> list[Row]:
         Row("verify", lambda: verify(lines).events, 150_000),
         Row("verify, accounts", lambda: verify(lines, fold=Folds()).events),
         *key_rows(len(given)),
+        Row("call", lambda: calls(runs, is_kept=False)),
+        Row("call, chained", lambda: calls(runs), 5_000),
+        Row("call to SQLite", lambda: calls(runs, is_on_disk=True)),
     ]
 
 
