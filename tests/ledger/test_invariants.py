@@ -219,6 +219,11 @@ def _other_digest(events: Lines) -> None:
     first(events, "RunCompleted")["core"]["trace_digest"] = HEX
 
 
+def _no_digests(events: Lines) -> None:
+    for name in ("decision_digest", "trace_digest"):
+        del first(events, "RunCompleted")["core"][name]
+
+
 def _text_as_a_name(events: Lines) -> None:
     first(events, "RequestReceived")["core"]["api"] = MARK
 
@@ -258,6 +263,7 @@ PLANTED: list[tuple[Callable[[Lines], None], set[str]]] = [
     (_other_seed, {"redecide", "order"}),
     (_other_failure, {"redecide", "order"}),
     (_other_digest, {"redecide", "order"}),
+    (_no_digests, {"redecide", "order"}),
     (_text_as_a_name, {"canary"}),
     (_snapshot_of_another_chain, {"snapshot"}),
 ]
@@ -270,6 +276,25 @@ def test_a_planted_violation_is_seen_though_the_chain_is_mended(
     lines, blob_get = written
     evidence = Evidence(Forged(forged(lines, edit), blob_get), canaries=[MARK])
     assert violated(evidence).keys() == rows
+
+
+def test_a_run_that_was_ended_when_nobody_drove_it_claims_no_digests(written: Any) -> None:
+    lines, blob_get = written
+
+    def interrupt(events: Lines) -> None:
+        _no_digests(events)
+        outcome, end = first(events, "AttemptOutcome", 1), first(events, "RunCompleted")
+        outcome["core"]["kind"] = "in_doubt"
+        end["type"], end["core"] = "RunFailed", {**end["core"], "error": "in_doubt"}
+
+    evidence = Evidence(Forged(forged(lines, interrupt), blob_get))
+    assert violated(evidence) == {}
+
+    def elsewhere(events: Lines) -> None:
+        interrupt(events)
+        first(events, "AttemptProposed", 1)["core"]["provider_id"] = "acme"
+
+    assert violated(Evidence(Forged(forged(lines, elsewhere), blob_get))).keys() == {"redecide", "order"}
 
 
 def test_each_flipped_byte_is_seen_by_its_line(written: Any) -> None:
