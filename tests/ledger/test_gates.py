@@ -158,6 +158,11 @@ async def test_a_run_that_waits_decides_as_one_that_does_not(
     free.check()
     gated.check()
     assert (late.ok, late.error, late.chosen) == (plain.ok, plain.error, plain.chosen)
+    paths = [
+        [(step["event"], step.get("attempt"), step.get("provider_id")) for step in result.trace.decision_path]
+        for result in (plain, late)
+    ]
+    assert paths[0] == paths[1]
     assert [failure.kind for failure in late.failures] == [failure.kind for failure in plain.failures]
     ends = [setting.events()[-1].core for setting in (free, gated)]
     assert ends[0] == ends[1]
@@ -211,6 +216,16 @@ async def test_a_run_that_waits_may_still_take_what_it_had_left() -> None:
         begun_ms = setting.clock.now_ms()
         late = await setting.ask(again(waits, contract))
         assert (late.error, setting.clock.now_ms() - begun_ms) == ("timeout", 5000)
+
+
+async def test_two_who_ask_again_at_once_are_one_call() -> None:
+    async with Setting({"a": [YES]}, gates=ALWAYS) as setting:
+        waits = await setting.ask()
+        decide(setting, waits, "approve")
+        lives = [setting.host.live(again(waits)) for _ in range(2)]
+        ends = [[batch[-1].result async for batch in live.batches()][-1] for live in lives]
+        assert [end and end.error for end in ends] == [None, "approval_used"]
+    setting.check()
 
 
 async def test_a_part_of_a_flow_is_not_put_off() -> None:

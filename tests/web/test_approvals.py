@@ -250,12 +250,17 @@ def test_what_waits_outlives_its_gateway_and_its_decision_another(
     assert b'"hi"' not in bank.data
 
 
-def test_a_run_whose_catalog_is_gone_ends(bank: Bank, vendor: Vendor, asker: str, approver: str) -> None:
+@pytest.mark.parametrize("change", ["route", "price"])
+def test_a_run_whose_catalog_is_another_ends(
+    bank: Bank, vendor: Vendor, asker: str, approver: str, change: str
+) -> None:
+    """What was approved is what it was estimated at."""
     with bank.serving() as gateway:
         approval = wait_for(gateway, asker)
         assert decide(gateway, approver, approval, "approve").status == 200
     routes = bank.more["models"]["small"]["served_by"]
-    bank.more["models"]["small"]["served_by"] = routes[1:]
+    dearer = [{**routes[0], "price_in": 100}, routes[1]]
+    bank.more["models"]["small"]["served_by"] = routes[1:] if change == "route" else dearer
     with bank.serving() as gateway:
         stale = chat(gateway, asker, approval)
         assert (stale.status, stale.error["code"]) == (409, "approval_stale")
