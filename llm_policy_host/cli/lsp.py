@@ -8,7 +8,7 @@ import sys
 from contextlib import redirect_stdout
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from llm_policy_host.errors import UsageError
 
@@ -28,7 +28,7 @@ def add(commands: Commands) -> None:
     parser.set_defaults(do=do)
 
 
-def do(_arguments: argparse.Namespace) -> int:
+def do(_arguments: argparse.Namespace) -> NoReturn:
     """Serve one editor until it is done."""
     if find_spec("pygls") is None:
         raise UsageError("`lsp` needs the package `pygls`: pip install 'llm-policy[lsp]'")
@@ -41,4 +41,5 @@ def do(_arguments: argparse.Namespace) -> int:
     )
     with redirect_stdout(sys.stderr):
         server.start_io(sys.stdin.buffer, os.fdopen(os.dup(1), "wb"))
-    return OK
+    # a check may still be under way, of a file that nobody ends: the editor has gone
+    os._exit(OK)

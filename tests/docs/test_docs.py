@@ -38,7 +38,10 @@ MARKERS = "--markers=<!--cog cog--> <!--end-->"
 # These install from a package index, as `.ci/run` does from the README itself.
 NOT_RUN = (
     'python3 -m venv .venv && .venv/bin/pip install -q ".[demo]" && .venv/bin/llm-policy demo\n',
-    'python3 -m venv .venv && .venv/bin/pip install -q -e ".[test,demo]" && .venv/bin/python -m pytest\n',
+    (
+        'python3 -m venv .venv && .venv/bin/pip install -q -e ".[test,demo]"'
+        " && .venv/bin/python -m pytest -n 2 --dist loadfile\n"
+    ),
 )
 
 

@@ -94,8 +94,16 @@ async def editing(
     try:
         yield editor
     finally:
-        await editor.shutdown_async(None)
-        editor.exit(None)
+        process = editor._server
+        assert process is not None
+        try:
+            async with asyncio.timeout(20):
+                await editor.shutdown_async(None)
+                editor.exit(None)
+                assert await process.wait() == 0
+        finally:
+            if process.returncode is None:
+                process.kill()
         await editor.stop()  # type: ignore[no-untyped-call] # pygls' own
 
 

@@ -426,6 +426,14 @@ async def test_hostile_documents_are_told_of_and_kill_nobody(tmp_path: Path) -> 
         assert await editor.diagnostics(editor.open(tmp_path / "policy.yaml", GOOD)) == []
 
 
+async def test_the_server_ends_with_its_editor_whatever_is_under_way(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "script.yaml")
+    async with editing(tmp_path) as editor:
+        # the editor's wait for the end of the process is the assertion
+        editor.open(tmp_path / "policy.yaml", GOOD + "  scripts: {acme: script.yaml}\n")
+        assert await editor.complete(editor.open(tmp_path / "policy.json", "["), 0, 1)
+
+
 @pytest.mark.parametrize(("encoding", "units"), [("utf-8", 4), ("utf-16", 2), ("utf-32", 1)])
 async def test_columns_are_in_the_units_that_the_editor_counts_in(
     tmp_path: Path, encoding: str, units: int
