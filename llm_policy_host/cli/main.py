@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from llm_policy_host.errors import ConfigError, HostError
 
 from . import (
-    backtest,
     accounts,
     approvals,
+    backtest,
     batch,
     bench,
     check,
