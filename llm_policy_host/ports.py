@@ -170,7 +170,7 @@ class Grounds(Protocol):
 
 
 class Reopened(NamedTuple):
-    """A run that was put off and goes on: its page, what was parked, and whom to call in its target's place."""
+    """A run that goes on: its page, what was parked of it, and whom to call in place of its target."""
 
     page: Page
     parked: Mapping[str, Any]

@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llm_policy_host.clock import standing
 from llm_policy_host.errors import LedgerError
-from llm_policy_host.values import Approval, Failure, Held, Refused, Response
+from llm_policy_host.values import Failure, Held, Refused, Response
 
 from .amounts import count, micro_usd, settled, token_classes
-from .desk import APPROVAL_REQUIRED, Ahead, parked_bytes
 from .digests import decision_digest, skips, trace_digest
 from .encoding import to_bytes
-from .entry import Entry, code_of, name_of
+from .entry import code_of, name_of
 from .event import NONE
-from .folds import TURNS_EXCEEDED, AccountRefusedError
 from .kept import ANSWER, answer_bytes
 from .kinds import NAME, expression
+from .parking import ParkedEntry
 from .said import answer_name, error_name, response_bytes
-from .waiting import WAITS, contract_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -27,9 +25,7 @@ if TYPE_CHECKING:
     from llm_policy_host.ports import Provider
     from llm_policy_host.values import Attempt, Call, Contract, Cost, Inputs, Plain, Step
 
-    from .approvals import Asking
     from .books import LedgerBooks
-    from .desk import Desk
 
 _REJECTED: Final = frozenset({"policy_refused", "unknown_profile"})
 """Errors of a request of which no policy was made."""
@@ -38,26 +34,15 @@ _MOST_SKIPS = 1000
 _is_name = expression(NAME)
 
 
-class RunEntry(Entry):
+class RunEntry(ParkedEntry):
     """A run's page."""
 
     def __init__(self, books: LedgerBooks, contract: Contract, *, is_stream: bool) -> None:
         super().__init__(books, contract, is_stream=is_stream)
-        self._attempts = 0
         self._is_calling = False
-        self._is_over = False
-        """Whether the ledger takes no more of it: it was rejected."""
         self._proposing: asyncio.Task[int] | None = None
         self._call: Call | None = None
         self._candidate: Mapping[str, Any] = NONE
-        self._usd_micro: int | None = 0
-        self._tokens = 0
-        self._grounds: tuple[str | None, str, Plain, str] | None = None
-        self._is_full = False
-        self._shape: Mapping[str, Plain] = NONE
-        self._allowed: set[str] = set()
-        """Routes that a person let this run call."""
-        self._asking: dict[str, Any] = {}
 
     def admitted(self, step: Step, shape: Plain, inputs: Inputs, bound_ms: int) -> None:
         """Note what was asked and what was planned, or why nothing was."""
@@ -129,120 +114,11 @@ class RunEntry(Entry):
             return self._withdrawn(error)
         return self._durable(seq) if books.is_strict else None
 
-    def _held(
-        self, desk: Desk, call: Call, candidate: Mapping[str, Any], hold: dict[str, Any]
-    ) -> Held | Refused | None:
-        """Ask the gates for an attempt. A part of a flow is not put off: what waited for it would be lost."""
-        target = name_of(f"{call.provider_id}|{call.model_family}")
-        if target in self._allowed:
-            return None
-        accounts, origin = self._accounts, self._contract.origin
-        leaf = accounts[0] if accounts else None
-        ahead = Ahead(
-            self._shape, self._attempts + 1, hold, leaf, self._usd_micro, self._is_stream, origin.session
-        )
-        held = desk.held(candidate, ahead)
-        if held is None:
-            return None
-        if origin.parent is not None:
-            return Refused(APPROVAL_REQUIRED, None, held.gate)
-        self._asking = {
-            "accounts": list(accounts),
-            "attempt": self._attempts + 1,
-            "gate": held.gate,
-            "hold": hold,
-            "reason": held.reason,
-            "target": target,
-        }
-        if "usd_micro" in hold:
-            self._asking["estimate_micro"] = hold["usd_micro"]
-        for name in ("key_id", "session"):
-            value = getattr(origin, name)
-            if value is not None:
-                self._asking[name] = value
-        return held
-
-    async def park(self, parked: Mapping[str, Any]) -> Approval | Refused:
-        """Put the run off: what it needs to go on is written down, and its reservation is held."""
-        books, desk, run, core = self._books, self._books.desk, self.run_id or "", self._asking
-        assert desk is not None  # noqa: S101 - it held the attempt
-        await self._keep_waiting()
-        approval = f"apr-{run.removeprefix('run-')}-{core['attempt']}"
-        until_ms = books.clock.now_ms() + desk.ttl_ms
-        state = books.blob(parked_bytes({**parked, "page": self._as_data()}))
-        refs = {"request": desk.request(self._tenant, self._contract), "state": state}
-        self._say("ApprovalRequested", {**core, "approval": approval}, {"until_ms": until_ms}, refs)
-        try:
-            if books.is_shared:
-                seq = await asyncio.shield(books.spawn(self._accept()))
-            else:
-                seq = self._flush()
-        except LedgerError as error:
-            return self._refused(error)
-        if books.is_strict:
-            await self._durable(seq)
-        self._is_ended = True
-        return Approval(approval, run, core["gate"], core["reason"], until_ms)
-
-    async def _keep_waiting(self) -> None:
-        """Keep the request, as far as it may be: then nobody has to repeat it."""
-        keep, run, contract = self._books.keep, self.run_id, self._contract
-        data = None if keep is None else contract_bytes(contract)
-        if keep is None or run is None or data is None:
-            return
-        keep.put(run, self._tenant, WAITS, data, contract.origin.content)
-        await keep.written()
-
-    def _as_data(self) -> dict[str, Any]:
-        """Give what of the page lasts while its run is put off."""
-        policy_id, ctx, seed, shape = self._grounds or (None, None, None, None)
-        return {
-            "allowed": sorted(self._allowed),
-            "attempts": self._attempts,
-            "catalog": self._books.catalog_id,
-            "ctx": ctx,
-            "is_full": self._is_full,
-            "policy_id": policy_id,
-            "seed": seed,
-            "shape": shape,
-            "tokens": self._tokens,
-            "usd_micro": self._usd_micro,
-        }
-
-    def take_up(self, asking: Asking, shape: Mapping[str, Plain], page: Mapping[str, Any]) -> None:
-        """Go on with a run that was put off, and may call the route that a person let it."""
-        self.run_id = asking.run
-        self._attempts = page["attempts"]
-        self._grounds = (page.get("policy_id"), page["ctx"], page.get("seed"), page["shape"])
-        self._is_full = page["is_full"]
-        self._shape = shape
-        self._tokens, self._usd_micro = page["tokens"], page.get("usd_micro")
-        self._allowed = {*page["allowed"], asking.redirected or asking.target}
-
-    def give_up(self, error: str) -> None:
-        """End a run that was put off and cannot go on here."""
-        self._is_ended = True
-        self._say("RunFailed", {"attempts": self._attempts, "error": error})
-        if self._books.is_shared:
-            self._books.spawn(self._accept_end())
-        else:
-            self._flush_end()
-
     def _withdrawn(self, error: LedgerError) -> Refused:
         """Take a proposal back that was not accepted."""
         self._attempts -= 1
         self._is_calling = False
         return self._refused(error)
-
-    def _refused(self, error: LedgerError) -> Refused:
-        """Say what was refused; what is no refusal by an account is raised."""
-        if not isinstance(error, AccountRefusedError):
-            self._is_over = True  # the ledger takes nothing of this run
-            raise error
-        said = error.refusal
-        if said.code == TURNS_EXCEEDED:
-            self._is_over = True  # it has not even begun
-        return Refused(said.code, said.resource, said.account, said.until_ms)
 
     async def _proposed_there(self, proposing: asyncio.Task[int]) -> Refused | None:
         """Wait until a ledger that others write too has taken a proposal."""
@@ -255,10 +131,6 @@ class RunEntry(Entry):
         if self._books.is_strict:
             await self._durable(seq)
         return None
-
-    async def _durable(self, seq: int) -> None:
-        with standing(self._books.clock):
-            await self._books.log.durable(seq)
 
     async def keep(self, outcome: Response | Failure | None) -> None:
         """Keep an answer: once its outcome is in the ledger, whoever goes on finds it."""
