@@ -235,8 +235,8 @@ SETTINGS = (
             Setting(
                 "flows",
                 Kind("a record of name to flow", RECORD.schema),
-                "flows that callers ask for as `flow:NAME`: terms `[flow, {id: {kind, inputs, …}}]`, whose llm"
-                " nodes may be `independent_of` inputs, or `{audit: {draft, audit, revise}}`",
+                "flows that callers ask for as `flow:NAME`: terms `[flow, {id: {kind, inputs, …}}]`, whose"
+                " llm nodes may be `independent_of` inputs, or `{audit: {draft, audit, revise}}`",
             ),
         ),
     ),
