@@ -97,6 +97,13 @@ async def test_the_same_policy_gives_what_happened() -> None:
     assert made.changed == 0
 
 
+async def test_a_route_does_as_it_did_when_it_was_asked_last_before() -> None:
+    """`b` is asked by the first run and by the third, and is slower the second time."""
+    later = {**WELL, "latency_ms": 400}
+    made = await held({"a": [LIMITED, YES, LIMITED, YES], "b": [WELL, later]}, 4, DEAR)
+    assert [run.took_ms for run in made.instead] == [40, 40, 400, 400]
+
+
 async def test_what_cannot_be_known_is_left_out() -> None:
     made = await held({"a": [YES], "b": [WELL]}, 2, DEAR)
     assert (made.instead, made.left_out) == ([], {"nobody ever asked b|m": 2})

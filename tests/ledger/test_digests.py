@@ -246,7 +246,12 @@ def test_a_small_change_is_written_as_a_difference() -> None:
     contexts = Contexts(shelf.put)
     for number in range(10):
         observed = {f"p{route}|m": {"latency_ms": 5 + number * (route == 3)} for route in range(500)}
-        contexts.keep(1, _state(), {"observed": observed}, 0)
+        del observed[f"p{number + 10}|m"]
+        others = {"observed": observed} | ({"price_multipliers": {"p1": 2}} if number in (0, 5) else {})
+        kept = contexts.keep(number // 5, _state(breakers={"b": True} if number > 7 else {}), others, 0)
+        _, parts = resolve(kept.blob, shelf.blobs.get)
+        assert parts["observed"] == observed
+        assert ("price_multipliers" in parts) == (number in (0, 5))
     assert len(shelf.sizes) == 10
     assert max(shelf.sizes[1:]) < shelf.sizes[0] / 20
 

@@ -85,6 +85,28 @@ def test_a_whole_body_of_ones_own_dialect_is_not_counted_twice() -> None:
     assert both.tokens < 250
 
 
+def test_what_a_caller_writes_besides_is_sent_too() -> None:
+    plain, more = estimate(PRICED), estimate(PRICED, passthrough={"user": "x" * 50})
+    assert (more.tokens or 0) - (plain.tokens or 0) == len('{"user":"' + "x" * 50 + '"}')
+
+
+class Tiered:
+    """A vendor that charges ten times as much for the tokens of a long request."""
+
+    def cost(self, response: Response, chosen: Any, api_kind: str) -> Cost:
+        del chosen, api_kind
+        usage = response.usage
+        assert usage is not None
+        count = usage.total_tokens
+        return Cost(count * (10 if count > 1000 else 1) / 1_000_000, "computed")
+
+
+def test_a_dearer_tier_bounds_a_short_request_too() -> None:
+    call = Call("p", "m", "served", prompt="hi", params={"max_tokens": 10})
+    found = Estimator(Tiered()).estimate(call, PRICED, Adapter())
+    assert found.usd_micro == 10 * (found.tokens or 0)
+
+
 def test_a_price_that_is_not_known_is_said() -> None:
     assert estimate({"capabilities": {"context": 8000}}) == Estimate(sent("hi") + 10, None, "unpriced")
     assert estimate({"price_in": 3, "capabilities": {"context": 8000}}).why == "unpriced"

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llm_policy_host.bookkeeping import counted_ids, memory_ledger
+from llm_policy_host.clock import VirtualClock
+from llm_policy_host.core.engine import LuaEngine, create_engine
 from llm_policy_host.core.vm import Vm, available_runtimes
 from llm_policy_host.hindsight.deciding import Decider
 from llm_policy_host.hindsight.history import past_runs
+from llm_policy_host.ledger.books import LedgerBooks
 from llm_policy_host.ledger.chain import read
 from llm_policy_host.ledger.folds import Folds
 from llm_policy_host.ledger.verify import verify
+from llm_policy_host.values import Attempt, Call, Contract, Estimate, Failure, Inputs
 from tests.ledger.corpus import World
 
 if TYPE_CHECKING:
@@ -70,6 +75,115 @@ def test_what_the_corpus_wrote_is_a_good_ledger() -> None:
         verdict = verify(store.lines(), store.blob_get, Folds())
         assert verdict.fault is None, verdict.fault
         assert verdict.open_runs == 0
+
+
+# What time alone would say, and a record must: each by itself --------------------------------------------
+
+CATALOG: dict[str, Any] = {
+    "providers": {"a": {"base_url": "http://x.invalid"}, "b": {"base_url": "http://x.invalid"}},
+    "models": {
+        "m1": {"served_by": [{"provider": "a"}, {"provider": "b"}]},
+        "m2": {"served_by": [{"provider": "a"}]},
+    },
+}
+
+
+def policy(action: dict[str, Any]) -> list[Any]:
+    """Give a policy that asks `m1|a`, `m1|b`, `m2|a` in turn."""
+    return ["policy", ["top"], ["zero"], ["ordered"], ["id"], ["always", action]]
+
+
+NEXT = policy({"action": "next_candidate"})
+RETRY = policy({"action": "retry_same", "attempts": 1, "backoff_ms": 0})
+
+
+class Hand:
+    """One run, played by hand."""
+
+    def __init__(self, term: list[Any], others: dict[str, Any] | None = None) -> None:
+        self.clock = VirtualClock(10**12)
+        self.ledger = memory_ledger(self.clock, counted_ids())
+        engine = create_engine(Vm(), CATALOG)
+        assert isinstance(engine, LuaEngine)
+        self.engine = engine
+        books = LedgerBooks(self.ledger.log, self.clock, engine, CATALOG, lambda *_: Estimate(0, 0))
+        books.publish({}, version="0")
+        self.page = books.begin(Contract(policy_ir=term), is_stream=False)
+        contract = {"policy_ir": term}
+        inputs = Inputs(self.clock.now_ms(), 7, others=others or {})
+        self.step = engine.start(contract, inputs)
+        self.page.admitted(self.step, contract, inputs, 1000)
+
+    def asked(self) -> str:
+        """Say who is to be asked."""
+        return f"{self.step.candidate['provider_id']}|{self.step.candidate['model_family']}"
+
+    def fail(
+        self, later_ms: float = 0, full: dict[str, bool] | None = None, retry_after_ms: int | None = None
+    ) -> None:
+        """Let the attempt fail after a while."""
+        call = Call(self.step.candidate["provider_id"], self.step.candidate["model_family"], "served")
+        assert self.page.propose(call, self.step.candidate, None) is None
+        self.clock.advance(later_ms)
+        failure = Failure("server_error", retry_after_ms=retry_after_ms)
+        self.page.outcome(failure, Attempt("p", "m", None, 0, later_ms))
+        self.step = self.engine.fail(self.step.handle, self.clock.now_ms(), failure, full or {})
+
+    def wait(self, *, is_woken: bool) -> None:
+        """Wait, to the end or not."""
+        self.page.waits(self.step.until_ms - self.clock.now_ms())
+        if is_woken:
+            self.step = self.engine.wake(self.step.handle, int(self.step.until_ms))
+
+    def ended(self, kind: str | None = None) -> str | None:
+        """End the run, and say what differs when it is decided again."""
+        if kind is not None:
+            self.step = self.engine.abandon(self.step.handle, self.clock.now_ms(), kind)
+        self.page.end(self.step, is_cancelled=kind == "cancelled")
+        past = next(past_runs(map(read, self.ledger.log.store.lines())))
+        return Decider(self.ledger.log.store.blob_get).again(past).difference
+
+
+def test_who_was_disabled_only_at_the_beginning_is_asked_again() -> None:
+    hand = Hand(NEXT, {"disabled": {"a": 10**12 + 100}})
+    assert hand.asked() == "b|m1"
+    hand.fail(later_ms=200)
+    assert hand.asked() == "a|m2"
+    hand.fail()
+    assert hand.ended() is None
+
+
+def test_who_was_passed_by_for_a_full_lane_is_passed_by_again() -> None:
+    hand = Hand(NEXT)
+    hand.fail()
+    hand.fail(full={"a": True})
+    assert hand.step.status == "done"
+    assert hand.ended() is None
+
+
+def test_a_wait_that_a_provider_asked_for_is_a_wait_again() -> None:
+    hand = Hand(RETRY)
+    hand.clock.advance(0.5)
+    hand.fail(retry_after_ms=1)
+    assert hand.step.status == "wait"
+    hand.clock.advance(0.6)
+    hand.wait(is_woken=False)
+    assert hand.ended("cancelled") is None
+
+
+@pytest.mark.parametrize("kind", ["cancelled", "timeout"])
+def test_a_run_that_was_left_before_its_attempt_ends_alike(kind: str) -> None:
+    hand = Hand(RETRY)
+    hand.fail(retry_after_ms=5)
+    hand.wait(is_woken=False)
+    assert hand.ended(kind) is None
+
+
+def test_a_budget_that_ran_out_in_a_wait_ends_a_run_alike() -> None:
+    hand = Hand(RETRY)
+    hand.fail(retry_after_ms=5)
+    hand.wait(is_woken=True)
+    assert hand.ended("budget_exceeded") is None
 
 
 @pytest.mark.parametrize("what", ["seed", "ctx", "policy", "kind", "skips", "params", "route"])
