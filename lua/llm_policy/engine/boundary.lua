@@ -114,7 +114,7 @@ local function open(engine)
     return resume(handle, { ok = true }, now_ms)
   end
 
-  --- `disabled` are providers that this moment passes by, as in a start's inputs.
+  --- `disabled` are providers that this moment passes by, as in a start's inputs; false says that it does not.
   function face.fail(handle, now_ms, error_kind, http_status, retry_after_ms, disabled)
     local event = { ok = false, error_kind = error_kind, http_status = http_status, retry_after_ms = retry_after_ms }
     return resume(handle, event, now_ms, disabled)
