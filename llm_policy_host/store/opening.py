@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from .database import StoreError
 from .export import ExportFile
-from .postgres import open_postgres
 from .sqlite import open_sqlite
 
 if TYPE_CHECKING:
@@ -33,6 +32,8 @@ def open_store(
     url = environment.get(ledger["url_env"], "").strip()
     if not url:
         raise StoreError("host.ledger.url_env", f"the environment variable `{ledger['url_env']}` is not set")
+    from .postgres import open_postgres  # noqa: PLC0415 - 100 ms and 10 MB that no other ledger needs
+
     return open_postgres(url, durability, how, archive)
 
 
