@@ -63,7 +63,13 @@ class _Writer:
             yield from self.block(value, at, f"{indent}  ")
 
     def _hanging(self, value: Any, at: At, indent: str, behind: str) -> Iterator[str]:  # noqa: ANN401 - a record
-        """Write a record as an item of a list: its first key stands behind the dash, comments above it."""
+        """Write a record as an item of a list: its first key stands behind the dash, comments above it.
+
+        Where that key has a comment behind it, the item's own goes above: a line ends in one.
+        """
+        if behind and (*at, next(iter(ordered(value, at)))) in self._comments.behind:
+            yield f"{indent}{behind.strip()}"
+            behind = ""
         lines = list(self.block(value, at, f"{indent}  "))
         first = next(place for place, line in enumerate(lines) if not line.lstrip().startswith("#"))
         yield from (f"{indent}{line.strip()}" for line in lines[:first])

@@ -94,6 +94,14 @@ def test_lua_reads_back_to_the_same_data_and_is_its_own_canonical_text(data: Any
     assert lua_text(value) == text
 
 
+def test_a_line_ends_in_one_comment() -> None:
+    text = "a:\n  - z: {k: 1}  # of the item\n    b: [1]  # of its first key\n"
+    document = parse_yaml(text, "a file")
+    once = canonical(document.data, "yaml", comments_of(text, document))
+    assert once == "a:\n  # of the item\n  - b: [1]  # of its first key\n    z: {k: 1}\n"
+    assert lost(once, comments_of(text, document)) == []
+
+
 CONFIGS = [
     block.text for page in pages() for block in page.blocks if block.language == "yaml" and is_config(block)
 ]
