@@ -5,20 +5,19 @@ from __future__ import annotations
 import re
 from contextlib import closing
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_policy_host.errors import UsageError
 from llm_policy_host.hindsight.backtest import DEADLINE_MS, backtest
 from llm_policy_host.hindsight.deciding import Decider
 from llm_policy_host.hindsight.history import past_runs
-from llm_policy_host.simulation.picture import draw_svg
 from llm_policy_host.simulation.summary import summarise
 
 from .ledger import add_source, events, opened
 from .output import FAILED, OK, add_json, plain, print_json, table
+from .pictures import add_pictures, draw
 from .redecide import blobs_of
-from .simulate import figures, page, write
+from .simulate import figures
 from .subjects import WHAT, find, read
 
 if TYPE_CHECKING:
@@ -47,9 +46,7 @@ def add(commands: Commands) -> None:
         " `12h` `30m`",
     )
     add_source(parser)
-    pictures = parser.add_mutually_exclusive_group()
-    pictures.add_argument("--svg", metavar="FILE", help="write the picture here")
-    pictures.add_argument("--html", metavar="FILE", help="write the picture and the figures as a page here")
+    add_pictures(parser)
     add_json(parser)
     parser.set_defaults(do=do)
 
@@ -69,10 +66,7 @@ def do(arguments: argparse.Namespace) -> int:
         (name, played, summarise(played, DEADLINE_MS))
         for name, played in (("what happened", made.happened), (subject.name, made.instead))
     ]
-    if arguments.svg is not None:
-        write(Path(arguments.svg), draw_svg(sides, DEADLINE_MS))
-    if arguments.html is not None:
-        write(Path(arguments.html), page(_title(made, subject.name), sides, DEADLINE_MS))
+    draw(arguments, _title(made, subject.name), figures(sides), sides, DEADLINE_MS)
     if arguments.json:
         print_json(_data(made, sides))
     else:

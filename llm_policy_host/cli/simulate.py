@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,6 @@ from llm_policy_host.analysis.subject import schema_of
 from llm_policy_host.config.scripts import read_scripts
 from llm_policy_host.errors import ConfigError, UsageError
 from llm_policy_host.simulation.behaviour import World
-from llm_policy_host.simulation.picture import draw_svg
 from llm_policy_host.simulation.play import DEADLINE, WAIT, Setting, play
 from llm_policy_host.simulation.reading import conduct_of_scripts, read_conduct
 from llm_policy_host.simulation.summary import summarise, telling
@@ -21,6 +19,7 @@ from llm_policy_host.wiring import Host
 from .commit import profile_name
 from .contracts import add_options, contract, reason
 from .output import OK, add_json, exit_code, number, plain, print_json, table
+from .pictures import add_pictures, draw
 from .subjects import Named, is_term, read
 
 if TYPE_CHECKING:
@@ -55,9 +54,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--runs", type=_positive, default=1000, metavar="N", help="how many runs (1000)")
     add_options(parser)
-    pictures = parser.add_mutually_exclusive_group()
-    pictures.add_argument("--svg", metavar="FILE", help="write the picture here")
-    pictures.add_argument("--html", metavar="FILE", help="write the picture and the figures as a page here")
+    add_pictures(parser)
     add_json(parser)
     parser.set_defaults(do=do)
 
@@ -73,10 +70,7 @@ def do(arguments: argparse.Namespace) -> int:
         played.append(_other(arguments.against, host, asked))
     deadline_ms = asked.deadline_ms or host.config.settings.deadline_ms
     sides = [_side(name, each, what, arguments, deadline_ms) for name, each, what in played]
-    if arguments.svg is not None:
-        write(Path(arguments.svg), draw_svg(sides, deadline_ms))
-    if arguments.html is not None:
-        write(Path(arguments.html), page(_title(sides, arguments), sides, deadline_ms))
+    draw(arguments, _title(sides, arguments), figures(sides), sides, deadline_ms)
     if arguments.json:
         print_json(_data(sides, arguments, deadline_ms))
     else:
@@ -219,28 +213,6 @@ def _title(sides: Sequence[Side], arguments: argparse.Namespace) -> str:
     )
 
 
-def page(title: str, sides: Sequence[Side], deadline_ms: float) -> str:
-    """Give a page of its own, which asks nothing of any network."""
-    head, *rows = figures(sides)
-    cells = [f"<tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr>"]
-    cells += [f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows]
-    lines = (
-        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">',
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>",
-        f"<h1>{escape(title)}</h1>",
-        f"<table>{''.join(cells)}</table>",
-        draw_svg(sides, deadline_ms),
-    )
-    return "\n".join([*lines, "</html>", ""])
-
-
-_STYLE = (
-    "body{font-family:sans-serif;margin:2em;max-width:62em}h1{font-size:1.2em}table{border-collapse:collapse}"
-    "td,th{padding:.2em .8em;text-align:right;border-bottom:1px solid #ddd}td:first-child{text-align:left}"
-    "svg{max-width:100%;height:auto}"
-)
-
-
 # Files and numbers --------------------------------------------------------------------------------
 
 
@@ -251,14 +223,6 @@ def _read(path: Path) -> str:
         raise UsageError(f"`{path}` cannot be read: {reason(error)}") from None
     except UnicodeDecodeError:
         raise UsageError(f"`{path}` cannot be read: it is not UTF-8") from None
-
-
-def write(path: Path, text: str) -> None:
-    """Write a picture."""
-    try:
-        path.write_text(text, "utf-8")
-    except OSError as error:
-        raise UsageError(f"the picture `{path}` cannot be written: {reason(error)}") from None
 
 
 def _positive(text: str) -> int:
