@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 import threading
 import weakref
@@ -20,48 +19,39 @@ from .config.environment import environment as read_environment
 from .config.load import config_from_data, load_config
 from .config.scripts import read_scripts
 from .config.secrets import LocalSecrets, NoSecrets
-from .core.child import ChildEngine
-from .core.engine import LuaEngine, create_engine
 from .core.language import Language, Refusal
 from .core.vm import Vm
-from .errors import ConfigError, HostError, UsageError
-from .gating import make_judge
+from .errors import UsageError
+from .gathering import Gathering
 from .market.observed import Observed
 from .marketplace import make_market, pins
+from .parts import check_played, find_disabled, lane_bounds, make_engine, make_flows, make_gates, make_prices
+from .portal import Portal
 from .providers._http import HttpClient
-from .providers.prices import Prices, Snapshot
 from .providers.reel import Unrecorded
-from .providers.registry import ADAPTERS, Adapters, lacking
-from .providers.scripted import check_scripts
+from .providers.registry import Adapters
 from .run.driver import Driver, Surroundings
-from .run.flow_forms import read_flow
 from .run.flows import NOT_BEGUN, FlowRun
-from .run.lanes import LaneBounds, Lanes
+from .run.lanes import Lanes
 from .run.resumption import resumption
-from .values import Missing, Result
+from .values import Result
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping
     from types import TracebackType
 
     from .bookkeeping import Ledger
     from .config.load import Config
-    from .core.engine import Mistake
-    from .core.gates import Judge
     from .core.language import IdentifiedFlow
-    from .market.market import Market
     from .ports import Books, Clock, FlowPage, SecretSource
+    from .providers.prices import Prices
     from .providers.reel import Reel
     from .run.driver import Live
     from .run.flows import Done
     from .values import Attempt, Contract, Origin, Plain, Ranking, StreamChunk
 
-# of a provider's lane whose config names only the other bound
-_MAX_IN_FLIGHT, _MAX_QUEUE = 64, 64
 # how often a host that was replaced looks whether its runs are over
 _RETIRE_MS = 250
-# the core says "no provider key `api_knd`" of a key, "no provider `opnai`" of a value
-_OF_A_KEY = re.compile(r" key(?: `.*`)?\Z", re.DOTALL)
 
 
 class Host:
@@ -86,9 +76,9 @@ class Host:
         self.clock = clock
         self.reel: Reel = reel or Unrecorded()
         self._scripts = read_scripts(config.document, config.settings.scripts, config.directory)
-        self.engine = _create_engine(config)
-        _check_scripts(config, self._scripts)
-        self.flows = self._read_flows()
+        self.engine = make_engine(config)
+        check_played(config, self._scripts)
+        self.flows: Mapping[str, IdentifiedFlow] = make_flows(config, self.engine, self.language, self.schema)
         """The config's flows, by name."""
         environment = read_environment() if environment is None else environment
         self.secrets: SecretSource = (
@@ -97,18 +87,19 @@ class Host:
         oauth = OAuthTools(clock, config.directory, HttpClient) if knows_secrets else None
         self._auth = AuthResolver(config.auths, self.secrets, oauth)
         self._keys = self.reel.keys(self._auth)
-        self.disabled: Mapping[str, str] = _find_disabled(config, self._auth) if self.reel.is_live else {}
+        self.disabled: Mapping[str, str] = find_disabled(config, self._auth) if self.reel.is_live else {}
         self.market = make_market(config, self.secrets, clock, secrets.SystemRandom().random, environment)
         self.observed = Observed(clock)
-        self.prices = _prices(config, clock)
+        self.prices = make_prices(config, clock)
+        judge = make_gates(config, self.schema)
         self.bookkeeping = Bookkeeping(
-            config, clock, environment, self.prices, ledger, secrets=self.secrets, judge=self._gates()
+            config, clock, environment, self.prices, ledger, secrets=self.secrets, judge=judge
         )
         self._listeners: list[Callable[[Attempt], None]] = [self.observed.note, self.market.note]
-        gather = _Gathering(config, self.disabled, self.market, self.observed)
+        gather = Gathering(config, self.disabled, self.market, self.observed)
         self._around = _surroundings(config, gather, self._heard, self.prices, self.reel)
         self._rims: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Rim] = weakref.WeakKeyDictionary()
-        self._portal: _Portal | None = None
+        self._portal: Portal | None = None
         self._lock = threading.Lock()
 
     @classmethod
@@ -189,7 +180,7 @@ class Host:
         """Take a contract to its result, for callers without an event loop; it blocks its thread."""
         with self._lock:
             if self._portal is None:
-                self._portal = _Portal()
+                self._portal = Portal()
         return self._portal.call(self.run(contract))
 
     def rank(self, contract: Contract) -> Ranking:
@@ -205,33 +196,12 @@ class Host:
         """Give what reads terms, in a runtime of its own."""
         return Language(Vm(self.config.settings.runtime))
 
-    def _gates(self) -> Judge | None:
-        """Compile the operator's gates, or raise every mistake in them."""
-        judge = make_judge(self.config, self.schema)
-        if self.config.document.problems:
-            raise ConfigError(self.config.document.problems)
-        return judge
-
     @property
     def schema(self) -> Mapping[str, Any]:
         """Give what a term may name here besides the core's own."""
         core = self.config.core
         schema = {key: core[key] for key in ("fields", "params", "tier_order") if key in core}
         return {**schema, "customs": sorted(core.get("customs") or ())}
-
-    def _read_flows(self) -> Mapping[str, IdentifiedFlow]:
-        """Read the config's flows, or raise every mistake in them."""
-        document, flows = self.config.document, {}
-        for name, form in (self.config.settings.gateway.get("flows") or {}).items():
-            answer = read_flow(form, self.engine, self.language, self.schema)
-            if isinstance(answer, Refusal):
-                detail = f"{answer.code} at {answer.path}: {answer.detail}"
-                document.report(("host", "gateway", "flows", name), detail)
-            else:
-                flows[name] = answer
-        if document.problems:
-            raise ConfigError(document.problems)
-        return flows
 
     def _flow(self, rim: _Rim, contract: Contract, *, is_stream: bool = True) -> FlowRun:
         flow = self.language.identify_flow(contract.flow_ir, self.schema)
@@ -405,141 +375,9 @@ class _Rim:
         self.under_way = 0
         self.streams: weakref.WeakSet[Live | FlowRun] = weakref.WeakSet()
         self.adapters = adapters
-        self.lanes = Lanes(_lane_bounds(host.config))
+        self.lanes = Lanes(lane_bounds(host.config))
         self.books = host.books
         self.driver = host.drive(adapters, self.lanes, self.books)
-
-
-class _Portal:
-    """A thread with an event loop, through which callers without one get in."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="llm-policy", daemon=True)
-        self._thread.start()
-
-    def call(self, work: Coroutine[Any, Any, Result]) -> Result:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def close(
-        self,
-        rims: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Rim],
-        close_rim: Callable[[_Rim], Coroutine[Any, Any, None]],
-    ) -> None:
-        rim = rims.pop(self._loop, None)
-        if rim is not None:
-            asyncio.run_coroutine_threadsafe(close_rim(rim), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
-def _create_engine(config: Config) -> LuaEngine | ChildEngine:
-    """Make the engine, or raise every mistake that host and core found in the config."""
-    document = config.document
-    answer = _try_engine(config) if config.is_readable else ()
-    if not isinstance(answer, LuaEngine | ChildEngine):
-        known = {path for problem in document.problems for path in _and_above(problem.path)}
-        for mistake in answer:
-            if mistake.path not in known:
-                is_key = _OF_A_KEY.search(mistake.detail) is not None
-                document.report(mistake.at, mistake.detail, near=mistake.nearest, key=is_key)
-    if document.problems:
-        raise ConfigError(
-            sorted(document.problems, key=lambda problem: (problem.file, problem.line, problem.column))
-        )
-    if not isinstance(answer, LuaEngine | ChildEngine):
-        document.report((), "a config needs `providers` and `models`")
-        raise ConfigError(document.problems)
-    return answer
-
-
-def _try_engine(config: Config) -> LuaEngine | ChildEngine | Sequence[Mistake]:
-    """Make the engine here, or in the child where a config with functions lives."""
-    child = config.document.child
-    if child is not None:
-        return ChildEngine.create(child)
-    return create_engine(Vm(config.settings.runtime), config.core)
-
-
-def _and_above(path: str) -> Iterator[str]:
-    """Give the path of a mistake that the host knows, and those above it, of which the core need not tell."""
-    yield path
-    yield from (path[:place] for place, character in enumerate(path) if place > 1 and character in ".[")
-
-
-def _check_scripts(config: Config, scripts: Mapping[str, Any]) -> None:
-    try:
-        check_scripts(scripts)
-    except HostError as error:
-        config.document.report(("host", "scripts"), str(error))
-        raise ConfigError(config.document.problems) from None
-
-
-def _lane_bounds(config: Config) -> dict[str, LaneBounds]:
-    return {
-        name: LaneBounds(lane.get("max_in_flight", _MAX_IN_FLIGHT), lane.get("max_queue", _MAX_QUEUE))
-        for name, lane in config.settings.lanes.items()
-    }
-
-
-def _find_disabled(config: Config, auth: AuthResolver) -> dict[str, str]:
-    """Say which providers cannot be called by this host, and why."""
-    disabled = {}
-    for name, provider in (config.core.get("providers") or {}).items():
-        kind = provider.get("api_kind") or "openai_compatible"
-        found = auth.find(name)
-        if kind not in ADAPTERS:
-            disabled[name] = f"no adapter speaks `{kind}`"
-        elif (package := lacking(kind)) is not None:
-            disabled[name] = f"`{kind}` needs the package `{package}`, which is not installed"
-        elif isinstance(found, Missing):
-            disabled[name] = found.reason
-    return disabled
-
-
-class _Gathering:
-    """What the host knows now, the same mapping while nothing of it changed."""
-
-    def __init__(
-        self, config: Config, disabled: Mapping[str, str], market: Market, observed: Observed
-    ) -> None:
-        self._market = market
-        self._observed = observed
-        self._fixed: dict[str, Any] = {}
-        if disabled:
-            self._fixed["disabled"] = dict.fromkeys(disabled, True)
-        if config.settings.credits:
-            self._fixed["credits"] = config.settings.credits
-        self._known: tuple[object, object, Mapping[str, Any]] = (None, None, self._fixed)
-
-    def __call__(self) -> Mapping[str, Any]:
-        offers, observed = self._market.offers(), self._observed.routes()
-        known = self._known
-        if known[0] is not offers or known[1] is not observed:
-            more = {"offers": offers, "observed": observed}
-            whole = {**self._fixed, **{name: value for name, value in more.items() if value}}
-            known = self._known = (offers, observed, whole)
-        return known[2]
-
-
-def _prices(config: Config, clock: Clock) -> Prices:
-    providers = config.core.get("providers") or {}
-    base_urls = {name: provider.get("base_url") or "" for name, provider in providers.items()}
-    file = config.settings.prices
-    try:
-        prices = Prices(base_urls, clock, Snapshot(None if file is None else config.directory / file))
-        if file is not None:
-            prices.load()
-    except HostError as error:
-        config.document.report(("host", "prices"), str(error))
-        raise ConfigError(config.document.problems) from None
-    return prices
 
 
 def _new_seed() -> int:
@@ -548,7 +386,7 @@ def _new_seed() -> int:
 
 
 def _surroundings(
-    config: Config, gather: _Gathering, observe: Callable[[Attempt], None], pricer: Prices, reel: Reel
+    config: Config, gather: Gathering, observe: Callable[[Attempt], None], pricer: Prices, reel: Reel
 ) -> Surroundings:
     settings = config.settings
     return Surroundings(

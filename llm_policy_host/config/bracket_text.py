@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llm_policy_host.core.marshal import encode
+from llm_policy_host.spelling import encode
 
 from .key_order import ordered
 

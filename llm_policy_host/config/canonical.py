@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from llm_policy_host.core.marshal import encode
 from llm_policy_host.errors import HostError
+from llm_policy_host.spelling import encode
 
 from .bracket_text import json_text, lua_text
 from .comments import read_comments

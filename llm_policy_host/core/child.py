@@ -18,11 +18,11 @@ import weakref
 from typing import TYPE_CHECKING, Any, Self
 
 from llm_policy_host.errors import SandboxError
+from llm_policy_host.spelling import decode, encode
 from llm_policy_host.values import NOTHING, Step
 
 from .engine import Mistake
 from .language import Refusal
-from .marshal import decode, encode
 from .sandbox import DEFAULT_ALLOWANCE, Allowance
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .marshal import decode
+from llm_policy_host.spelling import decode
 
 if TYPE_CHECKING:
     from llm_policy_host.values import Plain

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from llm_policy_host.errors import CoreError, MarshalError, UsageError
+from llm_policy_host.spelling import decode
 from llm_policy_host.values import NOTHING, Step
 
 from .gathered import Gathered
 from .language import Refusal
-from .marshal import decode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from .marshal import decode
+from llm_policy_host.spelling import decode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,12 +6,12 @@ raises, text that is no UTF-8 raises, and any other Python object would be hande
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llm_policy_host.errors import MarshalError
+from llm_policy_host.spelling import EXACT, decode, encode, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 MAX_DEPTH = 128
 """Beyond the core's own bound of 64, so that a term too deep is refused there, with its code."""
 
-_EXACT = 2**53
 _SCALARS = frozenset({str, bool, float, bytes, int, type(None)})
 
 
@@ -56,7 +55,7 @@ def prepare(value: Plain, path: str = "$", depth: int = 1) -> Any:  # noqa: ANN4
     if isinstance(value, str):
         return encode(value)
     if isinstance(value, int):
-        return _number(value)
+        return number(value)
     if depth > MAX_DEPTH:
         raise MarshalError(f"{path}: nested deeper than {MAX_DEPTH}")
     if isinstance(value, Mapping):
@@ -85,33 +84,6 @@ def _list(value: list[Any] | tuple[Any, ...], path: str, depth: int) -> Any:  # 
     return {**sparse, b"n": len(items)}
 
 
-def _number(value: int) -> int | float:
-    """Keep exact integers; carry any other as the double that the core would make of it."""
-    if -_EXACT <= value <= _EXACT:
-        return int(value)
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
-
-
-def encode(text: str) -> bytes:
-    """Give the bytes of a text, whatever it holds; `decode` restores bytes that were no UTF-8."""
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        pass
-    try:
-        return text.encode(errors="surrogateescape")
-    except UnicodeEncodeError:
-        return text.encode(errors="surrogatepass")
-
-
-def decode(data: bytes) -> str:
-    """Give the text of bytes, keeping what is no UTF-8 as lone surrogates."""
-    return data.decode(errors="surrogateescape")
-
-
 @dataclass(frozen=True, slots=True)
 class Reader:
     """How values of one runtime are read: its types, and what to show for one that is not plain."""
@@ -129,7 +101,7 @@ def from_lua(reader: Reader, value: object, path: str = "$", depth: int = 1) -> 
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
-        return int(value) if value.is_integer() and abs(value) <= _EXACT else value
+        return int(value) if value.is_integer() and abs(value) <= EXACT else value
     if isinstance(value, bytes):
         return decode(value)
     kind = reader.type_of(value)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llm_policy_host.errors import CoreError, MarshalError, SandboxError
+from llm_policy_host.spelling import decode
 
-from .marshal import decode
 from .sources import host_source
 from .vm import PUC_RUNTIMES, Vm, available_runtimes
 

@@ -12,10 +12,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from llm_policy_host.errors import HostError
+from llm_policy_host.spelling import decode, encode
 from llm_policy_host.values import Failure, Inputs
 
 from .engine import LuaEngine, create_engine_from
-from .marshal import decode, encode
 from .sandbox import Allowance, Sandbox
 
 if TYPE_CHECKING:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
+from llm_policy_host import spelling
 from llm_policy_host.errors import LedgerError
 
 from .digests import without_addresses
-from .encoding import encode, quoted, read, text_of, to_bytes
+from .encoding import encode, quoted, read, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -93,7 +94,7 @@ class Contexts:
     def _written(self, parts: Mapping[str, _Part]) -> Kept:
         texts = [f"{quoted(name)}:{parts[name].text}" for name in sorted(parts)]
         text = f"{{{','.join(texts)}}}"
-        identity = sha256(to_bytes(text)).hexdigest()
+        identity = sha256(spelling.encode(text)).hexdigest()
         if self._last is not None and self._last.identity == identity:
             return self._last
         values = {name: part.value for name, part in parts.items()}
@@ -102,7 +103,7 @@ class Contexts:
             change = encode({"base": base, "ctx": identity, "format": _FORMAT, **_difference(before, values)})
             if len(change) < size * _MOST_OF_WHOLE:
                 return Kept(identity, self._put(change))
-        whole = to_bytes(f'{{"ctx":{quoted(identity)},"format":{quoted(_FORMAT)},"whole":{text}}}')
+        whole = spelling.encode(f'{{"ctx":{quoted(identity)},"format":{quoted(_FORMAT)},"whole":{text}}}')
         blob = self._put(whole)
         self._whole = (blob, values, len(whole))
         return Kept(identity, blob)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import orjson
 
-from .encoding import digest, encode, quoted, text_of, to_bytes
+from llm_policy_host import spelling
+
+from .encoding import digest, encode, quoted, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -73,7 +75,7 @@ def _scalar(value: Any) -> Plain:  # noqa: ANN401 - a parameter
         return value
     if isinstance(value, str) and _WORD.match(value) is not None:
         return value
-    return f"sha256:{sha256(to_bytes(value if isinstance(value, str) else repr(value))).hexdigest()}"
+    return f"sha256:{sha256(spelling.encode(value if isinstance(value, str) else repr(value))).hexdigest()}"
 
 
 def shape_digest(shape: Mapping[str, Plain]) -> tuple[str, bytes]:
@@ -93,7 +95,7 @@ def decision_digest(policy: str | None, catalog: str, ctx: str, seed: Plain, sha
     named = f'"policy":{quoted(policy)},' if policy is not None else ""
     seeded = f'"seed":{text_of(seed)},' if seed is not None else ""
     text = f'{{"catalog":"{catalog}","ctx":"{ctx}",{named}{seeded}"shape":"{shape}","used":{used}}}'
-    return sha256(to_bytes(text)).hexdigest()
+    return sha256(spelling.encode(text)).hexdigest()
 
 
 def trace_digest(decision: str, path: Iterable[Mapping[str, Any]], error: str | None) -> str:
@@ -104,7 +106,7 @@ def trace_digest(decision: str, path: Iterable[Mapping[str, Any]], error: str | 
         if step["event"] == "attempted"
     )
     text = f'{{"decision":"{decision}","end":{quoted(error or "ok")},"path":[{asked}]}}'
-    return sha256(to_bytes(text)).hexdigest()
+    return sha256(spelling.encode(text)).hexdigest()
 
 
 class Memo(Generic[T]):

@@ -12,19 +12,20 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
+from llm_policy_host import spelling
 from llm_policy_host.errors import LedgerError
+from llm_policy_host.spelling import EXACT, number
 
 if TYPE_CHECKING:
     from llm_policy_host.values import Plain
 
-_EXACT = 2**53
 _ESCAPED = re.compile(r'[\\"\n\r\t]')
 _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def encode(value: Plain) -> bytes:
     """Write plain data in its one spelling; what is None in a record is absent, NaN is refused."""
-    return to_bytes(text_of(value))
+    return spelling.encode(text_of(value))
 
 
 def digest(value: Plain) -> str:
@@ -64,18 +65,6 @@ def quoted(text: str) -> str:
     return f'"{text}"'
 
 
-def to_bytes(text: str) -> bytes:
-    """Give the bytes of a text, whatever it holds."""
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        pass
-    try:
-        return text.encode(errors="surrogateescape")
-    except UnicodeEncodeError:
-        return text.encode(errors="surrogatepass")
-
-
 def _record(record: Mapping[Any, Any]) -> str:
     pairs = [(key, value) for key, value in record.items() if value is not None]
     if not pairs:
@@ -86,22 +75,19 @@ def _record(record: Mapping[Any, Any]) -> str:
 
 def _by_bytes(pair: tuple[str, object]) -> bytes:
     key = pair[0]
-    return key.encode() if key.isascii() else to_bytes(key)
+    return key.encode() if key.isascii() else spelling.encode(key)
 
 
 def _number(value: float) -> str:
     """Write a number: whole ones up to 2^53 in plain digits, others with 17 significant ones."""
     if isinstance(value, int):
-        if -_EXACT <= value <= _EXACT:
+        value = number(value)
+        if isinstance(value, int):
             return str(value)
-        try:
-            value = float(value)
-        except OverflowError:
-            value = math.inf if value > 0 else -math.inf
     if math.isnan(value):
         raise LedgerError("encoding", "$", "NaN has no encoding")
     if math.isinf(value):
         return '"inf"' if value > 0 else '"-inf"'
-    if -_EXACT <= value <= _EXACT and value.is_integer():
+    if -EXACT <= value <= EXACT and value.is_integer():
         return str(int(value))
     return f"{value:.17g}"

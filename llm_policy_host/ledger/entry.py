@@ -6,9 +6,9 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from llm_policy_host.errors import LedgerError
+from llm_policy_host.spelling import encode
 
 from .amounts import count
-from .encoding import to_bytes
 from .event import NONE, Draft
 from .kinds import NAME, expression, is_code
 from .said import REQUEST, request_bytes
@@ -117,7 +117,7 @@ class Entry:
 
 def name_of(text: str) -> str:
     """Give a name as an event may hold it: one that is none, from a market's peer, is there by its digest."""
-    return text if _is_name(text) else "sha256:" + sha256(to_bytes(text)).hexdigest()
+    return text if _is_name(text) else "sha256:" + sha256(encode(text)).hexdigest()
 
 
 def code_of(error: str) -> str:

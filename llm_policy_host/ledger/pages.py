@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llm_policy_host.clock import standing
 from llm_policy_host.errors import LedgerError
+from llm_policy_host.spelling import encode
 from llm_policy_host.values import Failure, Held, Refused, Response
 
 from .amounts import count, micro_usd, settled, token_classes
 from .digests import decision_digest, skips, trace_digest
-from .encoding import to_bytes
 from .entry import code_of, name_of
 from .event import NONE
 from .kept import ANSWER, answer_bytes
@@ -234,7 +234,7 @@ class RunEntry(ParkedEntry):
             return self._kept(answer_name(self._attempts), "answer", response_bytes(outcome))
         if outcome is None or not outcome.detail:
             return NONE
-        return self._kept(error_name(self._attempts), "error", to_bytes(outcome.detail))
+        return self._kept(error_name(self._attempts), "error", encode(outcome.detail))
 
     def _take(self, response: Response, cost: Cost | None, obs: dict[str, Any]) -> None:
         """Note what an answer took."""

@@ -13,9 +13,9 @@ from llm_policy_host.clock import SystemClock
 from llm_policy_host.config.load import document_of, read_config
 from llm_policy_host.config.yaml_file import parse_yaml
 from llm_policy_host.core.language import Identified, Language, Refusal
-from llm_policy_host.core.marshal import encode
 from llm_policy_host.core.vm import Vm
 from llm_policy_host.errors import ConfigError, HostError, Problem
+from llm_policy_host.spelling import encode
 from llm_policy_host.wiring import Host
 
 from .documents import is_ours, is_term

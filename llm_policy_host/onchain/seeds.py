@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
-from llm_policy_host.core.marshal import encode
+from llm_policy_host.spelling import encode
 
 _LIMIT = 2**31 - 1
 _TAG = b"greybox-seed/v1"

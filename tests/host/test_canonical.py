@@ -15,8 +15,9 @@ from llm_policy_host.config.bracket_text import json_text, lua_text
 from llm_policy_host.config.canonical import canonical, comments_of, lost
 from llm_policy_host.config.key_order import ordered
 from llm_policy_host.config.yaml_file import parse_yaml
-from llm_policy_host.core.marshal import Reader, encode, from_lua
+from llm_policy_host.core.marshal import Reader, from_lua
 from llm_policy_host.errors import HostError
+from llm_policy_host.spelling import encode
 from tests.docs.pages import pages
 from tests.docs.running import is_config
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from llm_policy_host.core import marshal
 from llm_policy_host.core.vm import available_runtimes
 from llm_policy_host.errors import MarshalError
+from llm_policy_host.spelling import encode
 
 
 def _runtime(name: str) -> tuple[Any, Any]:
@@ -69,7 +70,7 @@ def test_none_in_a_record_is_absence(name: str) -> None:
 @every_runtime
 @pytest.mark.parametrize("data", [b"\xff\xfe", b"a\xc3", bytes(range(256))])
 def test_bytes_that_are_no_text_come_back(name: str, data: bytes) -> None:
-    assert marshal.encode(_there_and_back(name, data)) == data
+    assert encode(_there_and_back(name, data)) == data
     assert _in_lua(name, data, b"return #v") == len(data)
 
 
