@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llm_policy_host.clock import SystemClock
 from llm_policy_host.errors import UsageError
 from llm_policy_host.ledger.account import RESOURCES, WINDOWS_MS
+from llm_policy_host.ledger.amounts import usd_text
 from llm_policy_host.ledger.event import Draft
 
 from .books import add_config, add_source, check_account, counted, read_config, write, writing
@@ -167,4 +168,4 @@ def _cell(balance: Balance, resource: str) -> str:
 def _amount(amount: int, resource: str) -> str:
     if resource != "usd_micro":
         return str(amount)
-    return f"{amount // 10**6}.{amount % 10**6:06d}".rstrip("0").rstrip(".")
+    return usd_text(amount)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from llm_policy_host.clock import SystemClock
 from llm_policy_host.errors import LedgerError, UsageError
+from llm_policy_host.ledger.amounts import usd_text
 from llm_policy_host.ledger.approvals import WAITING, decided
 from llm_policy_host.run.parking import refusal_of
 from llm_policy_host.wiring import Host
 
 from .books import add_config, add_source, counted, read_config, write, writing
-from .output import OK, add_json, number, plain, print_json, table
+from .output import OK, add_json, plain, print_json, table
 from .run import show
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _told(asking: Asking) -> dict[str, Any]:
 
 
 def _cells(asking: Asking) -> tuple[str, ...]:
-    estimate = "-" if asking.estimate_micro is None else f"{number(asking.estimate_micro / 1_000_000)} USD"
+    estimate = "-" if asking.estimate_micro is None else f"{usd_text(asking.estimate_micro)} USD"
     until = datetime.fromtimestamp(asking.until_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     who = asking.key_id or asking.session or asking.tenant
     state = f"until {until}" if asking.state == WAITING else asking.state

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from llm_policy_host.clock import SystemClock
 from llm_policy_host.config.names import nearest
 from llm_policy_host.errors import UsageError
+from llm_policy_host.ledger.amounts import usd_text
 from llm_policy_host.ledger.event import Draft
 from llm_policy_host.ledger.sessions import MODES, is_session_name, new_session, opening
 
 from .books import add_config, add_source, check_account, counted, read_config, write, writing
 from .caveat_options import count, usd
-from .output import OK, add_json, number, plain, print_json, table
+from .output import OK, add_json, plain, print_json, table
 
 if TYPE_CHECKING:
     import argparse
@@ -131,6 +132,6 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _cells(session: Session) -> tuple[str, ...]:
     turns = f"{session.turns} of {session.max_turns}" if session.max_turns is not None else str(session.turns)
-    limit = "-" if session.max_usd_micro is None else f"{number(session.max_usd_micro / 1_000_000)} USD"
+    limit = "-" if session.max_usd_micro is None else f"{usd_text(session.max_usd_micro)} USD"
     who = session.key_id or session.account or "-"
     return (session.name, session.mode, f"{turns} turns", limit, who, session.closed or "open")

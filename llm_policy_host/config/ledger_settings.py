@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from llm_policy_host.ledger.account import WINDOWS_MS
+from llm_policy_host.ledger.caveats import CONTENT_LEVELS
+
 from .kinds import COUNT, DURATION, FLAG, NAME, PATH, POSITIVE, RECORD, Kind, text, word
 from .setting import Setting
 
@@ -48,7 +51,7 @@ _ACCOUNT = (
     Setting("calls", COUNT, "the most calls of providers"),
     Setting(
         "window",
-        word("lifetime", "day", "hour", "minute"),
+        word(*WINDOWS_MS),
         "what the limits are of (default `lifetime`); days and hours are UTC's",
     ),
     Setting("shadow", FLAG, "whether it only counts what it would have refused"),
@@ -57,7 +60,7 @@ _ACCOUNT = (
 _CONTENT = (
     Setting(
         "level",
-        word("none", "digest", "sealed", "plain"),
+        word(*CONTENT_LEVELS),
         "`none` (default); `digest`: a keyed digest in events; `sealed`: and the text, sealed with its"
         " tenant's key; `plain`: and the text as it is",
     ),

@@ -11,6 +11,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from llm_policy_host.ledger.amounts import usd_of
 from llm_policy_host.simulation.play import ANSWER, DEADLINE, WAIT, Played, Span
 from llm_policy_host.values import Failure
 
@@ -160,7 +161,7 @@ class _Again:
                 spans.append(Span(now, now + wait_ms, WAIT))
                 now += wait_ms
         last = self._past.tried[-1] if self._past.tried else None
-        cost = None if last is None or last.usd_micro is None else last.usd_micro / 1_000_000
+        cost = None if last is None or last.usd_micro is None else usd_of(last.usd_micro)
         if cost is None and last is not None and last.kind is None:
             cost = self._price(last)
         return self._played(spans, self._past.error, cost)
@@ -179,7 +180,7 @@ class _Again:
         if tried.kind is not None:
             return None
         if tried in self._past.tried and tried.usd_micro is not None:
-            return tried.usd_micro / 1_000_000
+            return usd_of(tried.usd_micro)
         return _priced(self._tokens or tried.tokens, step.candidate)
 
     def _price(self, tried: Tried) -> float | None:

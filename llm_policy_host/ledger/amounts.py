@@ -12,6 +12,8 @@ from .kinds import MOST
 if TYPE_CHECKING:
     from llm_policy_host.values import Cost, Usage
 
+MICRO: Final = 1_000_000
+
 UNPAID: Final = frozenset(
     {
         *("rate_limit", "auth_error", "payment_required", "bad_request", "context_overflow"),
@@ -22,9 +24,19 @@ UNPAID: Final = frozenset(
 price, all that was held is charged: what is not known is not taken to be nothing."""
 
 
-def micro_usd(usd: float) -> int:
+def micro_usd(amount: float) -> int:
     """Give an amount in µUSD, never too few; what a double's last digits add is no cost."""
-    return min(rounded_up(usd * 1_000_000), MOST)
+    return min(rounded_up(amount * MICRO), MOST)
+
+
+def usd_of(micro: int) -> float:
+    """Give µUSD as USD."""
+    return micro / MICRO
+
+
+def usd_text(micro: int) -> str:
+    """Write µUSD as USD, exactly."""
+    return f"{micro // MICRO}.{micro % MICRO:06d}".rstrip("0").rstrip(".")
 
 
 def rounded_up(amount: float) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from llm_policy_host.errors import LedgerError
 from llm_policy_host.values import Approval, Held, Turned
 
+from .amounts import usd_of
 from .approvals import GRANTED, WAITING
 from .encoding import encode, read
 from .said import request_bytes
@@ -35,7 +36,6 @@ STEWARD: Final = Held("steward", "steward")
 """The gate of sessions in the mode `steward`: it holds for every request that brings tools."""
 
 _FORMAT: Final = "parked/1"
-_MICRO: Final = 1_000_000
 _ASKED: Final = (
     "profile",
     "kind",
@@ -168,7 +168,7 @@ class Desk:
 
 
 def _usd(micro: int | None) -> float | None:
-    return None if micro is None else micro / _MICRO
+    return None if micro is None else usd_of(micro)
 
 
 def _waits(asking: Asking, now_ms: int) -> Turned:

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from llm_policy_host.errors import LedgerError
+from llm_policy_host.ledger.amounts import usd_of
 from llm_policy_host.ledger.approvals import WAITING, decided
 from llm_policy_host.run.parking import refusal_of
 
@@ -165,7 +166,7 @@ def told(asking: Asking) -> Body:
         "target": asking.target,
         "redirected_to": asking.redirected,
         "attempt": asking.attempt,
-        "estimate_usd": None if asking.estimate_micro is None else asking.estimate_micro / 1_000_000,
+        "estimate_usd": None if asking.estimate_micro is None else usd_of(asking.estimate_micro),
         "asked_at_ms": asking.asked_ms,
         "expires_at_ms": asking.until_ms,
     }

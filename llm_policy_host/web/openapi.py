@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from llm_policy_host.ledger.account import RESOURCES, WINDOWS_MS
+from llm_policy_host.ledger.caveats import CONTENT_LEVELS
 from llm_policy_host.ledger.usage import BY
 
 if TYPE_CHECKING:
@@ -400,7 +401,7 @@ _KEPT: Final[Json] = {
     "name": "x-llm-policy-content",
     "in": "header",
     "description": "where what is said may be kept: the most that is kept of this request and its answer",
-    "schema": _text(enum=["none", "digest", "sealed", "plain"]),
+    "schema": _text(enum=[*CONTENT_LEVELS]),
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from llm_policy_host.ledger.amounts import micro_usd
+from llm_policy_host.ledger.amounts import micro_usd, usd_of
 from llm_policy_host.ledger.event import Draft
 from llm_policy_host.ledger.sessions import MODES, new_session, opening
 
@@ -124,6 +124,6 @@ def _told(session: Session) -> Body:
         "mode": session.mode,
         "turns": session.turns,
         "max_turns": session.max_turns,
-        "max_usd": None if session.max_usd_micro is None else session.max_usd_micro / 1_000_000,
+        "max_usd": None if session.max_usd_micro is None else usd_of(session.max_usd_micro),
         "closed": session.closed is not None,
     }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from llm_policy_host.errors import LedgerError
+from llm_policy_host.ledger.amounts import usd_text
 from llm_policy_host.ledger.caveats import CONTENT_LEVELS, least_content
 from llm_policy_host.ledger.event import Draft
 from llm_policy_host.ledger.keyring import rights_of, spending
@@ -211,7 +212,10 @@ class Till:
             return []
         left = self.folds.accounts.remaining(accounts[0], self._clock.now_ms())
         return [
-            (b"x-llm-policy-remaining-" + name, _usd(left[key]) if name == b"usd" else b"%d" % left[key])
+            (
+                b"x-llm-policy-remaining-" + name,
+                usd_text(left[key]).encode() if name == b"usd" else b"%d" % left[key],
+            )
             for key, name in _REMAINING
             if key in left
         ]
@@ -255,8 +259,3 @@ def content_of(headers: Mapping[bytes, bytes]) -> str | None:
 
 
 _REMAINING: Final = (("usd_micro", b"usd"), ("tokens", b"tokens"), ("calls", b"calls"))
-
-
-def _usd(micro: int) -> bytes:
-    """Write millionths of a USD as USD."""
-    return f"{micro // 1_000_000}.{micro % 1_000_000:06d}".rstrip("0").rstrip(".").encode()
