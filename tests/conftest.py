@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hypothesis import settings
+
 from tests.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
@@ -15,6 +17,12 @@ MARKERS = (
     "heavy: takes long (wheels, many processes); deselected by default",
     "realmodel: needs the demo's model files on this machine",
 )
+
+# One commit has one result: the default run draws the same examples every time. Who looks for new
+# ones asks for them: pytest --hypothesis-profile search
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=1000)
+settings.load_profile("same")
 
 
 # Where .ci/run puts what npm installs, outside of the checkout.
