@@ -6,13 +6,13 @@ It holds what the log's lines say so far: the head's hash, the open runs, and wh
 from __future__ import annotations
 
 from operator import itemgetter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
 from llm_policy_host.errors import LedgerError
 
-from .event import NO_HASH, VERSION, canonical, chained, line_hash, new_event
+from .event import NO_HASH, VERSION, canonical, chained, line_hash, new_draft, new_event
 from .lineage import Lineage
 from .schema import KEYS, TYPES, refusal, type_of
 
@@ -58,19 +58,22 @@ class Chain:
 
     def follow(self, line: bytes) -> Event:
         """Take a line as the next event, or raise a `LedgerError` that says what is wrong with it."""
-        event = read(line)
-        if event.prev != self.hash:
+        by, cause, core, digest, idem, obs, parent, prev, refs, run, seq, tenant, ts, kind, _ = _fields(line)
+        if prev != self.hash:
             raise LedgerError("chain", "prev", "is not the hash of the line before")
-        if event.hash != line_hash(event.prev, line):
+        if digest != line_hash(prev, line):
             raise LedgerError("chain", "hash", "is not the line's")
-        if event.seq != self.seq + 1:
+        if seq != self.seq + 1:
             raise LedgerError("chain", "seq", f"must be {self.seq + 1}")
-        draft = event.draft
-        if self.lineage.admit(_type(draft), event.seq, draft) != event.cause:
+        draft = new_draft((kind, by, tenant, run, parent, cause, idem, core, obs, refs))
+        if self.lineage.admit(_type(draft), seq, draft) != cause:
             raise LedgerError("lineage", "cause", "is missing")
+        event = new_event(
+            (seq, run, kind, tenant, idem, line, by, parent, cause, core, obs, refs, ts, prev, digest)
+        )
         if self.fold is not None:
             self.fold.apply(event)
-        self.seq, self.hash = event.seq, event.hash
+        self.seq, self.hash = seq, digest
         return event
 
 
@@ -88,11 +91,20 @@ def _type(draft: Draft) -> Type:
 
 def read(line: bytes) -> Event:
     """Read a line on its own: whether it has an event's form, whatever it says."""
+    by, cause, core, digest, idem, obs, parent, prev, refs, run, seq, tenant, ts, kind, _ = _fields(line)
+    return new_event(
+        (seq, run, kind, tenant, idem, line, by, parent, cause, core, obs, refs, ts, prev, digest)
+    )
+
+
+def _fields(line: bytes) -> tuple[Any, ...]:
+    """Give what a line of an event's form holds, in the order of its keys."""
     try:
         data = orjson.loads(line)
-        by, cause, core, digest, idem, obs, parent, prev, refs, run, seq, tenant, ts, kind, v = _FIELDS(data)
+        fields: tuple[Any, ...] = _FIELDS(data)
     except (ValueError, KeyError, TypeError):
         raise LedgerError("form", "line", "is no event: a record of JSON with 15 keys") from None
+    by, cause, _, digest, idem, _, parent, prev, _, run, seq, tenant, ts, kind, v = fields
     is_good = (
         by.__class__ is tenant.__class__ is kind.__class__ is prev.__class__ is digest.__class__ is str
         and (run is None or run.__class__ is str)
@@ -105,9 +117,7 @@ def read(line: bytes) -> Event:
         raise LedgerError("form", "line", f"is no event of version {VERSION}")
     if canonical(data) != line or len(data) != len(KEYS):
         raise LedgerError("form", "line", "is not in its canonical form")
-    return new_event(
-        (seq, run, kind, tenant, idem, line, by, parent, cause, core, obs, refs, ts, prev, digest)
-    )
+    return fields
 
 
 def is_whole(line: bytes) -> bool:

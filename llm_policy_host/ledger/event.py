@@ -61,14 +61,13 @@ class Event(NamedTuple):
     prev: str
     hash: str
 
-    @property
-    def draft(self) -> Draft:
-        """Give what was handed in, its cause filled in."""
-        _, run, kind, tenant, idem, _, by, parent, cause, core, obs, refs, _, _, _ = self
-        return _NEW(Draft, (kind, by, tenant, run, parent, cause, idem, core, obs, refs))
-
 
 _NEW = tuple.__new__
+
+
+def new_draft(fields: tuple[Any, ...]) -> Draft:
+    """Make a draft of its fields in their order, the quick way."""
+    return _NEW(Draft, fields)
 
 
 def new_event(fields: tuple[Any, ...]) -> Event:

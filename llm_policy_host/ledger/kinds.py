@@ -109,7 +109,7 @@ def fields_test(*parts: Mapping[str, Field]) -> Callable[..., bool]:
             tests.append(f"{given}.__class__ is dict and not {given}")
             continue
         scope[f"known{place}"] = frozenset(fields)
-        tests.append(f"{given}.__class__ is dict and {given}.keys() <= known{place}")
+        tests.append(f"{given}.__class__ is dict and known{place}.issuperset({given})")
         for count, (name, each) in enumerate(fields.items()):
             test = each.kind.test
             for old, value in each.kind.scope.items():
@@ -117,9 +117,9 @@ def fields_test(*parts: Mapping[str, Field]) -> Callable[..., bool]:
                 scope[new] = value
                 test = re.sub(rf"\b{old}\b", new, test)
             get = f"(v := {given}.get({name!r}))"
-            tests.append(
-                f"({get} is None or {test})" if each.is_optional else f"({get} is not None and {test})"
-            )
+            # no kind's test is true of None, so that a field that must be there needs no more
+            known = f"({get} is None or {test})" if each.is_optional else re.sub(r"\bv\b", get, test, count=1)
+            tests.append(known)
     arguments = ", ".join(f"r{place}" for place in range(len(parts)))
     made: Callable[..., bool] = eval(f"lambda {arguments}: {' and '.join(tests)}", scope)  # noqa: S307 - ours
     return made
