@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
+from llm_policy_host.quick import quick
 from llm_policy_host.values import NOTHING
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Window:
     every_ms: int = 250
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class _Sample:
     """What one attempt showed; what it did not show is None."""

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from llm_policy_host.quick import quick
 from llm_policy_host.values import Failure, Response, Secret, StreamChunk, ToolCallDelta
 
 from ._failure import TransportError, of_answer
@@ -26,6 +27,7 @@ MAX_BAD_EVENTS = 16
 """Events of one stream that may be unreadable before the stream is given up."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Ask:
     """What is posted. A key stands in a header, never in the address."""

@@ -49,4 +49,4 @@ def text(value: Any) -> str:  # noqa: ANN401
 
 def count(value: Any) -> int:  # noqa: ANN401
     """Give a number of tokens or an index; 0 in place of anything else."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+    return value if value.__class__ is int and value >= 0 else 0

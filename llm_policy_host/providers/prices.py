@@ -38,6 +38,7 @@ _VENDORS: Final = {"anthropic": "anthropic", "google": "google", "bedrock": "aws
 _NO_VENDOR = re.compile(r"https?://(127\.|localhost|\[::1\])|scripted:")
 _MAX_KNOWN = 2_000
 _UNKNOWN: Final = Cost()
+_NUMBERS: Final = frozenset({int, float})
 
 
 class Snapshot:
@@ -171,8 +172,7 @@ def _cost(usd: float, basis: CostBasis) -> Cost | None:
 
 
 def _is_amount(value: Any) -> bool:  # noqa: ANN401 - foreign
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and value >= 0
+    return type(value) in _NUMBERS and 0 <= value < math.inf
 
 
 def _may_have_vendor(base_url: str, api_kind: str) -> bool:

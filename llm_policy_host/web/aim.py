@@ -42,6 +42,7 @@ ROUTING_FIELDS: Final = (
     "transforms",
 )
 """What a body says to the gateway alone: no provider gets it."""
+_ROUTING: Final = frozenset(ROUTING_FIELDS)
 
 SUFFIXES: Final[Mapping[str, str]] = {"nitro": "throughput", "floor": "price"}
 
@@ -98,7 +99,7 @@ class Aims:
             wishes = self._wishes(given, body, target)
         if wishes.routes:
             pieces.pop("requirements", None)
-        if wishes == NO_WISHES and kind != "embeddings" and bounds is None:
+        if (wishes is NO_WISHES or wishes == NO_WISHES) and kind != "embeddings" and bounds is None:
             return {**pieces, "profile": profile}
         return {**pieces, **self._lowered(profile, wishes, kind, bounds)}
 
@@ -315,6 +316,8 @@ def default_profile(catalog: Mapping[str, Any]) -> str | None:
 def _take(body: dict[str, Any]) -> dict[str, Any]:
     """Take the routing fields; a null says nothing, and what this gateway cannot do is refused."""
     given: dict[str, Any] = {}
+    if _ROUTING.isdisjoint(body):
+        return given
     for name in ROUTING_FIELDS:
         if name in body:
             value = body.pop(name)

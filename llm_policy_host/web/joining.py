@@ -1,55 +1,64 @@
-"""An answer's head leaves with the first of its body: one packet in place of two.
+"""An answer's head and body leave as one write.
 
-ASGI has them as two messages, and the server would make a system call of each.
+ASGI has them as two messages, and the server would look at every header with two patterns and make
+two writes. A stream's chunks are the server's own.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 if TYPE_CHECKING:
-    import asyncio
+    from collections.abc import MutableMapping, Sequence
+
+_CONTROLS = bytes([*range(32), 127])
+_FRAMING = frozenset((b"connection", b"transfer-encoding"))
 
 
-class Joining:
-    """A transport that holds a head back until the next write, at most to the end of the loop's turn."""
+class JoiningCycle(RequestResponseCycle):
+    """One answer. The head of a whole one is held until its body comes."""
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._head = b""
-        self.is_closing = transport.is_closing
+    _head = b""
 
-    def write(self, data: bytes) -> None:
-        """Write, or hold what is a head."""
+    async def send(self, message: MutableMapping[str, Any]) -> None:  # type: ignore[override] # a wider word for it
+        """Take a part of the answer; whatever is unusual is done by uvicorn's own."""
         if self._head:
-            data = self._head + data
-            self._head = b""
-        elif data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n"):
-            self._head = data
-            self._loop.call_soon(self._flush)
-            return
-        self._transport.write(data)
+            head, self._head = self._head, b""
+            self.expected_content_length += len(head)
+            message["body"] = head + message["body"]
+        elif not self.response_started and self._is_plain(message):
+            held = _head_of(message["status"], [*self.default_headers, *message["headers"]])
+            if held is not None:
+                self._head, self.expected_content_length = held
+                self.response_started = True
+                self.waiting_for_100_continue = False
+                self.chunked_encoding = False
+                return
+        await super().send(message)  # type: ignore[arg-type] # as above
 
-    def close(self) -> None:
-        """Close when all is written."""
-        self._flush()
-        self._transport.close()
+    def _is_plain(self, message: MutableMapping[str, Any]) -> bool:
+        return self.keep_alive and message["type"] == "http.response.start" and self.scope["method"] != "HEAD"
 
-    def _flush(self) -> None:
-        if self._head:
-            self._transport.write(self._head)
-            self._head = b""
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever else a transport can do
-        return getattr(self._transport, name)
+def _head_of(status: int, headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, int] | None:
+    """Write a head and its promised length; none for a body of unknown length, or for odd headers."""
+    known = dict(headers)
+    length = known.get(b"content-length")
+    if length is None or not _FRAMING.isdisjoint(known):
+        return None
+    text = b"".join([b"%b: %b\r\n" % header for header in headers])
+    if len(text.translate(None, _CONTROLS)) != len(text) - 2 * len(headers):
+        return None
+    return b"%b%b\r\n" % (STATUS_LINE[status], text), int(length)
 
 
 class JoiningProtocol(HttpToolsProtocol):
-    """Uvicorn's own HTTP, over such a transport."""
+    """Uvicorn's own HTTP, but for such answers."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
-        """Take the socket."""
-        super().connection_made(cast("asyncio.Transport", Joining(transport, self.loop)))
+    def on_headers_complete(self) -> None:
+        """Begin an answer; it is of uvicorn's making, and runs from the loop's next turn on."""
+        super().on_headers_complete()
+        if self.cycle is not None:
+            self.cycle.__class__ = JoiningCycle

@@ -54,6 +54,7 @@ class Server(uvicorn.Server):
         """Open for business."""
         await super().startup(sockets)
         if self.started:
+            gc.set_threshold(10_000, 20, 20)
             gc.freeze()  # what is there by now stays: no collection need look at it again
             self._on_ready()
 

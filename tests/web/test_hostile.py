@@ -106,6 +106,7 @@ BYTES: Mapping[str, bytes] = {
     "1e999": b'{"temperature": 1e999}',
     "a number of 5,000 digits": b'{"seed": ' + b"9" * 5000 + b"}",
     "a duplicate key": b'{"model": "a", "model": "b"}',
+    "a duplicate key without spaces": b'{"model":"a","model":"b"}',
     "a duplicate key inside": b'{"messages": [{"role": "user", "role": "system", "content": "x"}]}',
     "a duplicate key by escape": b'{"model": "a", "mod\\u0065l": "b"}',
     "a lone high surrogate": b'{"messages": [{"role": "user", "content": "\\ud800"}]}',

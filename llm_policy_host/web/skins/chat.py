@@ -89,20 +89,18 @@ def _check_messages(messages: Any) -> None:  # noqa: ANN401 - as the caller wrot
     if not isinstance(messages, list) or not messages:
         raise invalid("must be a list with at least one message", "messages")
     for index, message in enumerate(messages):
-        at = f"messages[{index}]"
         if not isinstance(message, dict):
-            raise invalid("must be an object", at)
-        role = message.get("role")
+            raise invalid("must be an object", f"messages[{index}]")
+        role, content, calls = message.get("role"), message.get("content"), message.get("tool_calls")
         if not isinstance(role, str) or role not in _ROLES:
-            raise invalid(f"must be one of {', '.join(sorted(_ROLES))}", f"{at}.role")
-        _check_content(message.get("content"), f"{at}.content")
-        if message.get("tool_calls") is not None:
-            _check_calls(message["tool_calls"], f"{at}.tool_calls")
+            raise invalid(f"must be one of {', '.join(sorted(_ROLES))}", f"messages[{index}].role")
+        if content is not None and not isinstance(content, str):
+            _check_parts(content, f"messages[{index}].content")
+        if calls is not None:
+            _check_calls(calls, f"messages[{index}].tool_calls")
 
 
-def _check_content(content: Any, at: str) -> None:  # noqa: ANN401
-    if content is None or isinstance(content, str):
-        return
+def _check_parts(content: Any, at: str) -> None:  # noqa: ANN401
     if not isinstance(content, list):
         raise invalid("must be a text or a list of parts", at)
     for index, part in enumerate(content):
