@@ -189,6 +189,7 @@ class Sender:
                     if not isinstance(item, Failure) and pace.note(item):
                         watch.reset()
                     yield item
+                    pace.go_on()
         except StopAsyncIteration:
             return
         except ExpiredError:

@@ -277,6 +277,36 @@ async def test_a_slow_stream_is_bounded_by_its_attempt() -> None:
     assert setting.clock.now_ms() == 2100
 
 
+@pytest.mark.parametrize("bound", ["idle_ms", "timeout_ms"])
+async def test_what_a_reader_takes_between_pieces_is_no_time_of_the_providers(bound: str) -> None:
+    setting = _Setting({"a": [{"answer": "abcdef", "chunks": 6, "gap_ms": 10}]}, params={bound: 1000})
+    chunks = []
+    async for chunk in setting.driver.stream(HELLO):
+        chunks.append(chunk)
+        await setting.clock.sleep_ms(1500)
+    assert _result(chunks).ok
+    assert "".join(chunk.text for chunk in chunks) == "abcdef"
+
+
+async def test_a_provider_that_stalls_after_a_readers_pause_is_interrupted_by_idle_ms() -> None:
+    setting = _Setting({"a": [{"answer": "abc", "chunks": 3, "gap_ms": 5000}]}, params={"idle_ms": 700})
+    chunks = []
+    async for chunk in setting.driver.stream(HELLO):
+        chunks.append(chunk)
+        await setting.clock.sleep_ms(300)
+    assert [failure.kind for failure in _result(chunks).failures] == ["stream_interrupted"]
+    assert setting.clock.now_ms() == 300 + 700 + 300
+
+
+async def test_a_reader_who_pauses_beyond_the_runs_deadline_blames_nobody() -> None:
+    setting = _Setting({"a": [{"answer": "abc", "chunks": 3, "gap_ms": 10}]}, params={"idle_ms": 700})
+    chunks = []
+    async for chunk in setting.driver.stream(Contract(prompt="x", deadline_ms=1000)):
+        chunks.append(chunk)
+        await setting.clock.sleep_ms(1500)
+    assert (_result(chunks).error, setting.engine.failures) == ("timeout", [])
+
+
 async def test_a_stream_that_nobody_can_serve_says_so_in_band() -> None:
     setting = _Setting({"a": [{"failure": "server_error"}]})
     (chunk,) = await setting.hear()
