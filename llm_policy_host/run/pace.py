@@ -28,7 +28,7 @@ class Pace:
         return is_first
 
     def go_on(self) -> None:
-        """Note that the next piece is waited for: what its reader took meanwhile is no time of the provider's."""
+        """Note that the next piece is waited for: its reader's time since the last is not the provider's."""
         now_ms = self._clock.elapsed_ms()
         self._started_ms += now_ms - self._last_ms
         self._last_ms = now_ms
