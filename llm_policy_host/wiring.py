@@ -224,7 +224,7 @@ class Host:
         bound_ms = self._around.deadline_ms if contract.deadline_ms is None else contract.deadline_ms
         ends_at_ms, is_parallel = self.clock.now_ms() + bound_ms, isinstance(self.reel, Unrecorded)
         return FlowRun(
-            flow, contract, rim.driver.run, self.clock, ends_at_ms, page, done=done, is_parallel=is_parallel
+            flow, contract, rim.driver, self.clock, ends_at_ms, page, done=done, is_parallel=is_parallel
         )
 
     async def resume(self, run: str) -> Result:
