@@ -396,6 +396,14 @@ def test_why_nobody_could_serve_a_flow_is_what_its_failed_node_says(stream: bool
         assert asked(policy_ir=nobody) == asked(flow_ir=flow_of(anyone, nobody)) == (404, False)
 
 
+def test_a_flow_takes_no_tools_whatever_they_are_called(gateway: Running) -> None:
+    flow_ir = flow_of(policy("top"))
+    others: list[dict[str, Any]] = [{"functions": [{"name": "ls"}]}, {"web_search_options": {}}]
+    for named in others:
+        heard = chat(gateway.url, flow_ir=flow_ir, **named)
+        assert (heard.status, heard.error["param"]) == (400, "tools")
+
+
 def test_a_failure_in_a_stream_before_content_is_an_answer_like_any_other(gateway: Running) -> None:
     heard = chat(gateway.url, "500", path=f"/ill{CHAT}", stream=True)
     assert (heard.status, heard.error["code"]) == (502, "server_error")
