@@ -194,7 +194,7 @@ class Sender:
             return
         except ExpiredError:
             left_ms, what = pace.left()
-            is_own = left_ms is not None and left_ms <= self._left_ms(run)
+            is_own = left_ms is not None and left_ms <= run.ends_at_ms - self._clock.now_ms()
             yield Failure("timeout", detail=f"{what} took too long") if is_own else None
         except Exception as error:  # noqa: BLE001 - as in _send_now
             yield _defect(error)

@@ -16,6 +16,9 @@ from .fakes import FakeAuth, FakeEngine, candidate, driver
 from .server import Server, answer, delta, events, failing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llm_policy_host.ports import Timer
     from llm_policy_host.values import Call
 
 HELLO = Contract(messages=[{"role": "user", "content": "a secret prompt"}])
@@ -260,6 +263,23 @@ async def test_the_first_content_has_a_bound_of_its_own() -> None:
     assert result.failures[0].kind == "timeout"
     assert result.ok
     assert setting.clock.now_ms() == 800
+
+
+@pytest.mark.parametrize(("ttft_ms", "is_blamed"), [(990, True), (1000, True), (1010, False)])
+async def test_of_two_bounds_that_a_busy_host_saw_too_late_the_first_counts(
+    ttft_ms: int,
+    is_blamed: bool,  # noqa: FBT001 - a row
+) -> None:
+    class Busy(VirtualClock):
+        def call_later(self, ms: float, action: Callable[[], None]) -> Timer:
+            return super().call_later(ms + 50, action)
+
+    clock, engine = Busy(), FakeEngine([candidate("a")], {"ttft_ms": ttft_ms})
+    provider = Scripted({"a": [{"hang": True}]}, clock)
+    stream = driver(engine, {"scripted": provider}, clock).stream(Contract(prompt="x", deadline_ms=1000))
+    result = _result([chunk async for chunk in stream])
+    assert [failure.kind for failure in engine.failures] == ["timeout"] * is_blamed
+    assert result.error == "timeout"
 
 
 async def test_a_stalled_stream_is_interrupted_by_idle_ms() -> None:
