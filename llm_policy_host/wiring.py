@@ -26,7 +26,7 @@ from .gathering import Gathering
 from .market.observed import Observed
 from .marketplace import make_market, pins
 from .parts import check_played, find_disabled, lane_bounds, make_engine, make_flows, make_gates, make_prices
-from .portal import Portal
+from .portal import CLOSED, Portal
 from .providers._http import HttpClient
 from .providers.reel import Unrecorded
 from .providers.registry import Adapters
@@ -38,6 +38,7 @@ from .values import Result
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     from .bookkeeping import Ledger
@@ -100,6 +101,7 @@ class Host:
         self._around = _surroundings(config, gather, self._heard, self.prices, self.reel)
         self._rims: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Rim] = weakref.WeakKeyDictionary()
         self._portal: Portal | None = None
+        self._is_closed = False
         self._lock = threading.Lock()
 
     @classmethod
@@ -130,7 +132,11 @@ class Host:
         return cls(config_from_data(data, directory), clock or SystemClock(), environment, reel, ledger)
 
     async def prepare(self) -> None:
-        """Get ready in this loop: the market is asked once and polled from then on, prices are read."""
+        """Get ready in this loop: the market is asked once and polled from then on, prices are read.
+
+        A host that was closed refuses runs until it is prepared again.
+        """
+        self._is_closed = False
         await self._attend(self._rim())
         if self.prices.is_wanted_for(self.engine.candidates):
             await asyncio.to_thread(self.prices.load)
@@ -178,10 +184,10 @@ class Host:
 
     def run_sync(self, contract: Contract) -> Result:
         """Take a contract to its result, for callers without an event loop; it blocks its thread."""
+        self._check_open()
         with self._lock:
-            if self._portal is None:
-                self._portal = Portal()
-        return self._portal.call(self.run(contract))
+            portal = self._portal = self._portal or Portal()
+        return portal.call(self.run(contract))
 
     def rank(self, contract: Contract) -> Ranking:
         """Say who would serve a contract, without any effect and without spending anything."""
@@ -218,7 +224,7 @@ class Host:
         bound_ms = self._around.deadline_ms if contract.deadline_ms is None else contract.deadline_ms
         ends_at_ms, is_parallel = self.clock.now_ms() + bound_ms, isinstance(self.reel, Unrecorded)
         return FlowRun(
-            flow, contract, rim.driver.run, self.clock, ends_at_ms, page, done=done, is_parallel=is_parallel
+            flow, contract, rim.driver, self.clock, ends_at_ms, page, done=done, is_parallel=is_parallel
         )
 
     async def resume(self, run: str) -> Result:
@@ -296,19 +302,33 @@ class Host:
         """Give this loop's lanes, for those who look."""
         return self._rim().lanes
 
+    def in_use(self) -> AbstractContextManager[object]:
+        """Count a request of this loop as under way: who retires the host waits for it."""
+        return self._rim()
+
     async def retire(self) -> None:
         """Let the runs of this loop end, then close: another host has taken this one's place."""
-        rim = self._rim()
-        while rim.under_way or rim.streams:
-            await self.clock.sleep_ms(_RETIRE_MS)
-        await self.close()
+        rim = self._rims.get(asyncio.get_running_loop())
+        try:
+            while rim is not None and (rim.under_way or rim.streams):
+                await self.clock.sleep_ms(_RETIRE_MS)
+        finally:
+            await self.close()
 
     async def close(self) -> None:
         """Give back the connections of this loop, and the thread of `run_sync`."""
         rim = self._rims.pop(asyncio.get_running_loop(), None)
+        portal = self._shut()
         if rim is not None:
             await self._close_rim(rim)
-        self._close_portal()
+        self._close_portal(portal)
+
+    def _shut(self) -> Portal | None:
+        """Take the portal away; where no other loop is served, nothing is begun any more."""
+        with self._lock:
+            portal, self._portal = self._portal, None
+            self._is_closed = not set(self._rims) - {portal and portal.loop}
+        return portal
 
     async def _close_rim(self, rim: _Rim) -> None:
         await self.market.close()
@@ -316,9 +336,7 @@ class Host:
         if not self._rims:
             await self.bookkeeping.close()
 
-    def _close_portal(self) -> None:
-        with self._lock:
-            portal, self._portal = self._portal, None
+    def _close_portal(self, portal: Portal | None) -> None:
         if portal is not None:
             portal.close(self._rims, self._close_rim)
 
@@ -332,12 +350,17 @@ class Host:
         await self.close()
 
     def __enter__(self) -> Self:
+        self._is_closed = False
         return self
 
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        self._close_portal()
+        self._close_portal(self._shut())
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise UsageError(CLOSED)
 
     def _rim(self) -> _Rim:
         try:
@@ -346,6 +369,7 @@ class Host:
             raise UsageError("no event loop runs here: use `run_sync`") from None
         rim = self._rims.get(loop)
         if rim is None:
+            self._check_open()
             adapters = Adapters(
                 self.clock, self._scripts, self._auth.note_quota, pins(self.config), self.reel.wrap
             )
@@ -355,6 +379,7 @@ class Host:
     @property
     def books(self) -> Books:
         """Give the books of this host's runs; asked for the first time, they are opened."""
+        self._check_open()
         return self.bookkeeping.open(self.engine, self._identity)
 
     def _identity(self, term: Plain) -> str:
@@ -378,6 +403,12 @@ class _Rim:
         self.lanes = Lanes(lane_bounds(host.config))
         self.books = host.books
         self.driver = host.drive(adapters, self.lanes, self.books)
+
+    def __enter__(self) -> None:
+        self.under_way += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.under_way -= 1
 
 
 def _new_seed() -> int:

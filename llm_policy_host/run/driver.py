@@ -196,9 +196,12 @@ class Driver:
     def _is_open(self, run: Run) -> bool:
         if run.is_over:
             return False
-        if run.step.status == "wait" and run.step.until_ms > run.ends_at_ms:
+        now_ms = self._clock.now_ms()
+        if run.step.status == "wait" and run.step.until_ms >= run.ends_at_ms:
             # no one is served by waiting for a moment that comes too late
-            run.page.waits(run.step.until_ms - self._clock.now_ms())
+            run.page.waits(run.step.until_ms - now_ms)
+            self._miss_deadline(run)
+        elif now_ms >= run.ends_at_ms:
             self._miss_deadline(run)
         return not run.is_late
 
@@ -218,7 +221,9 @@ class Driver:
         wait_ms = run.step.until_ms - self._clock.now_ms()
         run.page.waits(wait_ms)
         await self._clock.sleep_ms(wait_ms)
-        run.step = self._engine.wake(run.step.handle, self._clock.now_ms())
+        now_ms = self._clock.now_ms()
+        if now_ms < run.ends_at_ms:  # a run that is late ends where it waits
+            run.step = self._engine.wake(run.step.handle, now_ms)
 
     async def _take(self, run: Run, outcome: Response | Failure | Refused | Held | None) -> None:
         """Take what came of an attempt; one that a gate holds is put off."""

@@ -116,10 +116,24 @@ def _given(call: Call, candidate: Mapping[str, Any], context: int | None, provid
     asked = _amount(call.params.get("max_tokens"))
     if asked is None or "max_tokens" in provider.unsaid(call):
         asked = _amount(_capability(candidate, "max_output")) or context
-    if asked is None:
-        return None
-    answers = _amount(call.params.get("n")) or _amount(call.passthrough.get("n")) or 1
-    return asked * answers
+    answers = _answers(call)
+    return None if asked is None or answers is None else asked * answers
+
+
+def _answers(call: Call) -> int | None:
+    """Bound how many answers are written, the best of which may be all that is given.
+
+    None where a number is given in a way that is none: who reads it may take it for one.
+    """
+    most = 1
+    for given in (call.params.get("n"), call.passthrough.get("n"), call.passthrough.get("best_of")):
+        if given in (None, 0):
+            continue
+        amount = _amount(given)
+        if amount is None:
+            return None
+        most = max(most, amount)
+    return most
 
 
 def _bytes(value: Any) -> bytes:  # noqa: ANN401 - what callers send

@@ -56,7 +56,10 @@ def longest(
 
 def _trace(flow: IdentifiedFlow, results: Mapping[int, Result], last: Result) -> Trace:
     ordered = [(flow.nodes[place], results[place]) for place in sorted(results)]
-    nodes = [{"id": node.id, "run": one.run_id, "trace": dict(one.trace.raw)} for node, one in ordered]
+    nodes = [
+        {"id": node.id, "run": one.run_id, "error": one.error, "trace": dict(one.trace.raw)}
+        for node, one in ordered
+    ]
     begun = [one.trace.started_at_ms for _, one in ordered if one.trace.started_at_ms is not None]
     return dataclasses.replace(
         last.trace,

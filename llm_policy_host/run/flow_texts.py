@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from llm_policy_host.core.language import Refusal
 from llm_policy_host.values import NOTHING
 
+from .shape import brings_tools
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -46,7 +48,7 @@ def refusal_of(contract: Contract) -> Refusal | None:
     """Refuse what no text can hold."""
     if contract.kind == "embeddings":
         return Refusal("unsupported", "model", "a flow gives no vectors")
-    if contract.tools:
+    if brings_tools(contract):
         return Refusal("unsupported", "tools", "a flow takes no tools")
     parts = [part for message in contract.messages for part in _parts(message)]
     if any(part.get("type") != "text" for part in parts):

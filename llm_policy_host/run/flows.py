@@ -22,14 +22,15 @@ from llm_policy_host.values import NOTHING, Contract, Result, StreamChunk, nothi
 from .flow_forms import bound
 from .flow_sums import longest, whole
 from .flow_texts import assemble, openai_words, refusal_of, text_of
+from .reading import with_rejected
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from llm_policy_host.core.language import FlowNode, IdentifiedFlow
     from llm_policy_host.ports import Clock, FlowPage
 
-    Run = Callable[[Contract], Awaitable[Result]]
+    from .driver import Driver
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class FlowRun:
         self,
         flow: IdentifiedFlow | Refusal,
         contract: Contract,
-        run: Run,
+        driver: Driver,
         clock: Clock,
         ends_at_ms: int,
         page: FlowPage,
@@ -64,7 +65,7 @@ class FlowRun:
         """
         self._admitted = flow
         self._contract = contract
-        self._run = run
+        self._driver = driver
         self._clock = clock
         self._ends_at_ms = ends_at_ms
         self._page = page
@@ -177,7 +178,11 @@ class FlowRun:
                 outputs[place] = known.response.text
             elif self._most is None or len(tasks) < self._most:
                 asked = self._contract_of(flow, place, text)
-                tasks[asyncio.ensure_future(self._run(asked))] = place
+                tasks[asyncio.ensure_future(self._ask(asked))] = place
+
+    async def _ask(self, asked: Contract) -> Result:
+        """Run a node; whoever is told why the flow failed cannot make the node's plan again."""
+        return with_rejected(await self._driver.run(asked), asked, self._driver.rank)
 
     def _note(
         self,

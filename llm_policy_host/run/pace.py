@@ -27,6 +27,12 @@ class Pace:
         self._has_content = self._has_content or is_first
         return is_first
 
+    def go_on(self) -> None:
+        """Note that the next piece is waited for: its reader's time since the last is not the provider's."""
+        now_ms = self._clock.elapsed_ms()
+        self._started_ms += now_ms - self._last_ms
+        self._last_ms = now_ms
+
     def left(self) -> tuple[float | None, str]:
         """Say how long the next piece may still take, and which bound that is."""
         timeouts, now_ms = self._timeouts, self._clock.elapsed_ms()

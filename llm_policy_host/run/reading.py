@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from llm_policy_host.values import Candidate, Ranking, Rejection, Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from llm_policy_host.values import Plain
+    from llm_policy_host.values import Contract, Plain, Result
 
 
 def read_ranking(data: Plain) -> Ranking:
@@ -36,6 +37,14 @@ def read_trace(data: Mapping[str, Any] | None) -> Trace:
         total_latency_ms=data.get("total_latency_ms"),
         raw=data,
     )
+
+
+def with_rejected(result: Result, contract: Contract, rank: Callable[[Contract], Ranking]) -> Result:
+    """Say who was refused where nobody was eligible: where the trace does not, the plan is made once more."""
+    if result.error != "no_candidates" or result.trace.rejected:
+        return result
+    trace = dataclasses.replace(result.trace, rejected=rank(contract).rejected)
+    return dataclasses.replace(result, trace=trace)
 
 
 def _candidates(entries: Iterable[Mapping[str, Any]] | None) -> Iterable[Candidate]:

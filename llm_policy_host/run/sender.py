@@ -84,7 +84,7 @@ class Sender:
 
     async def _send_ready(self, run: Run, asked: Asked) -> Response | Failure | None:
         ready = await self._ready(run, asked)
-        return ready if isinstance(ready, Failure) else await self._send_now(run, ready)
+        return await self._send_now(run, ready) if isinstance(ready, Ready) else ready
 
     async def _send_now(self, run: Run, ready: Ready) -> Response | Failure | None:
         sent = _Sent(self, self._clock, run, ready)
@@ -126,7 +126,7 @@ class Sender:
             return
         try:
             ready = await self._ready(run, asked)
-            if isinstance(ready, Failure):
+            if not isinstance(ready, Ready):
                 yield Ended(ready)
                 return
             async with aclosing(self._stream_now(run, ready)) as batches:
@@ -189,11 +189,12 @@ class Sender:
                     if not isinstance(item, Failure) and pace.note(item):
                         watch.reset()
                     yield item
+                    pace.go_on()
         except StopAsyncIteration:
             return
         except ExpiredError:
             left_ms, what = pace.left()
-            is_own = left_ms is not None and left_ms <= self._left_ms(run)
+            is_own = left_ms is not None and left_ms <= run.ends_at_ms - self._clock.now_ms()
             yield Failure("timeout", detail=f"{what} took too long") if is_own else None
         except Exception as error:  # noqa: BLE001 - as in _send_now
             yield _defect(error)
@@ -214,19 +215,21 @@ class Sender:
             return Asked(call, None, fit)
         return Asked(fit, provider)
 
-    async def _ready(self, run: Run, asked: Asked) -> Ready | Failure:
-        """Get the credential of an attempt that may be made."""
+    async def _ready(self, run: Run, asked: Asked) -> Ready | Failure | None:
+        """Get the credential of an attempt that may be made; None when the run's own deadline came first."""
         provider = asked.provider
         if provider is None:
             return asked.failure or Failure("unknown")
         credential = await self._credential(run, asked.call)
-        if isinstance(credential, Failure):
+        if credential is None or isinstance(credential, Failure):
             return credential
+        if not self._left_ms(run):
+            return None
         ready = Ready(provider, credential, asked.call)
         run.changes.extend(changes(run.contract, run.step, ready, run.attempts))
         return ready
 
-    async def _credential(self, run: Run, call: Call) -> Credential | Failure:
+    async def _credential(self, run: Run, call: Call) -> Credential | Failure | None:
         contract = run.contract
         own = contract.auth_override.get(call.provider_id) if contract.auth_override else None
         if own is not None:
@@ -238,7 +241,7 @@ class Sender:
             waited = self._auth.credential(call.provider_id)
             credential = await within(self._clock, self._left_ms(run), waited)
         except ExpiredError:
-            return Failure("timeout", detail="the credential did not come in time")
+            return None
         if isinstance(credential, Credential):
             # an account is chosen once per call: a retry keeps it, unless it was the reason
             run.credentials[call.provider_id] = credential

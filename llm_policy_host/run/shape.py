@@ -9,6 +9,9 @@ if TYPE_CHECKING:
 
     from llm_policy_host.values import Contract, Plain
 
+_TOOLS_TOO = ("functions", "web_search_options", "mcp_servers", "tools")
+"""Fields by which a body that is passed on as it is brings tools, beside those that were read of it."""
+
 _IMAGE_PARTS = frozenset({"image_url", "input_image", "image"})
 
 
@@ -23,13 +26,21 @@ def shape(contract: Contract) -> dict[str, Plain]:
         data["requirements"] = contract.requirements
     if contract.extra_candidates:
         data["extra_candidates"] = contract.extra_candidates
-    if contract.tools:
+    if brings_tools(contract):
         data["tools"] = True
     if contract.images or _has_image(contract.messages):
         data["images"] = True
     if contract.response_format is not None:
         data["response_format"] = {"type": contract.response_format.get("type")}
     return data
+
+
+def brings_tools(contract: Contract) -> bool:
+    """Whether a model that is asked could act, whatever the caller calls his tools."""
+    if contract.tools:
+        return True
+    rest = contract.passthrough
+    return bool(rest) and any(rest.get(name) not in (None, []) for name in _TOOLS_TOO)
 
 
 def _has_image(messages: Sequence[Mapping[str, Any]]) -> bool:

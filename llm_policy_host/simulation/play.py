@@ -196,10 +196,10 @@ class _Theatre:
         step = run.step
         if step.status == "done":
             self._end(run)
+        elif (self.now_ms() if step.status == "call" else step.until_ms) >= run.ends_at_ms:
+            self._miss_deadline(run)
         elif step.status == "call":
             self._call(run)
-        elif step.until_ms > run.ends_at_ms:
-            self._miss_deadline(run)
         else:
             moment = self._now + max(0, step.until_ms - self.now_ms())
             self._note(run, moment, WAIT)

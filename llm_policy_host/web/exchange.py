@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from llm_policy_host.run.driver import BUDGET_EXCEEDED
+from llm_policy_host.run.reading import with_rejected
 from llm_policy_host.values import Cost, Result
 
 from . import report
@@ -74,13 +74,12 @@ class Exchange:
         self.note(200, result)
 
     async def _fail(self, host: GatewayHost, contract: Contract, result: Result) -> None:
-        """Say why there is no answer; where nobody was eligible, plan once more to learn who was refused."""
+        """Say why there is no answer; where nobody was eligible, who was refused; a flow tells of a node."""
         if result.approval is not None:
             await self._wait(result, result.approval)
             return
-        if result.error == "no_candidates" and not result.trace.rejected:
-            rejected = host.rank(contract).rejected
-            result = dataclasses.replace(result, trace=dataclasses.replace(result.trace, rejected=rejected))
+        if contract.flow_ir is None:
+            result = with_rejected(result, contract, host.rank)
         await self.refuse(self._problem(host, result), result)
 
     async def _wait(self, result: Result, approval: Approval) -> None:

@@ -108,10 +108,11 @@ class Gateway:
         body = parse_record(data)
         exchange.asked = asked_of(body, exchange.asked, caller, headers, parts)
         host = parts.current()
-        if parts.till is None:
-            await self._run(exchange, host, self.contract(exchange.skin, body, exchange.asked, host))
-        else:
-            await self._account(exchange, body, host, parts.till)
+        with host.in_use():
+            if parts.till is None:
+                await self._run(exchange, host, self.contract(exchange.skin, body, exchange.asked, host))
+            else:
+                await self._account(exchange, body, host, parts.till)
 
     async def _account(self, exchange: Exchange, body: dict[str, Any], host: GatewayHost, till: Till) -> None:
         """Serve over a ledger: for who may, at somebody's expense, and once only if a key says so."""

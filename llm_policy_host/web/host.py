@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
     from llm_policy_host.core.language import Language
     from llm_policy_host.ports import Clock
@@ -29,6 +30,9 @@ class GatewayHost(Protocol):
     @property
     def engine(self) -> Any:  # noqa: ANN401 - the core's engine, here or in its child
         """Give the core's engine, for the helpers that ask it directly."""
+
+    def in_use(self) -> AbstractContextManager[object]:
+        """Count a request as under way: a host that is replaced meanwhile stays open for it."""
 
     async def run(self, contract: Contract) -> Result:
         """Take a contract to its result."""

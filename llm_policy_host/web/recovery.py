@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from llm_policy_host.values import NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from llm_policy_host.values import Result
 
@@ -40,9 +42,18 @@ def _passed_over(result: Result) -> Iterator[tuple[str, str]]:
     for refused in result.trace.rejected:
         if _is_of_health(refused.reason):
             yield refused.provider_id, refused.model_family
-    for step in result.trace.decision_path:
+    for step in _path(result):
         if step.get("event") == "skipped":
             yield step["provider_id"], step["model_family"]
+
+
+def _path(result: Result) -> Sequence[Mapping[str, Any]]:
+    """Give what was decided in the run that failed: of a flow, in the first of its nodes that did."""
+    nodes = result.trace.raw.get("nodes")
+    if nodes is None:
+        return result.trace.decision_path
+    failed = (node["trace"] for node in nodes if node["error"] is not None)
+    return next(failed, NOTHING).get("decision_path") or ()
 
 
 def _is_of_health(reason: str) -> bool:

@@ -16,6 +16,9 @@ from .fakes import FakeAuth, FakeEngine, candidate, driver
 from .server import Server, answer, delta, events, failing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llm_policy_host.ports import Timer
     from llm_policy_host.values import Call
 
 HELLO = Contract(messages=[{"role": "user", "content": "a secret prompt"}])
@@ -112,6 +115,72 @@ async def test_a_wait_beyond_the_deadline_is_not_waited() -> None:
     assert setting.clock.now_ms() == 0
 
 
+async def test_a_wait_until_the_deadline_is_not_waited_either() -> None:
+    setting = _Setting({"a": [{"failure": "rate_limit"}], "b": [{"answer": "yes"}]}, wait_ms=1500)
+    result = await setting.driver.run(Contract(prompt="x", deadline_ms=1500))
+    assert (result.error, setting.clock.now_ms()) == ("timeout", 0)
+    assert [call.provider_id for call in setting.provider.calls] == ["a"]
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_nobody_is_called_when_nothing_of_the_deadline_is_left(is_stream: bool) -> None:  # noqa: FBT001 - a row
+    scripts = {"a": [{"failure": "server_error", "latency_ms": 1000}], "b": [{"answer": "yes"}]}
+    setting = _Setting(scripts)
+    # the attempt's own bound passes in the very moment in which the run's does
+    contract = Contract(prompt="x", timeout_ms=1000, deadline_ms=1000)
+    result = _result(await setting.hear(contract)) if is_stream else await setting.driver.run(contract)
+    assert (result.ok, result.error) == (False, "timeout")
+    assert [call.provider_id for call in setting.provider.calls] == ["a"]
+    assert [failure.kind for failure in setting.engine.failures] == ["timeout"]
+    assert setting.clock.now_ms() == 1000
+
+
+async def test_a_run_without_any_time_calls_nobody() -> None:
+    setting = _Setting({"a": [{"answer": "yes"}]})
+    result = await setting.driver.run(Contract(prompt="x", deadline_ms=0))
+    assert (result.error, [*setting.provider.calls]) == ("timeout", [])
+
+
+async def test_a_run_that_wakes_too_late_calls_nobody() -> None:
+    class Late(VirtualClock):
+        async def sleep_ms(self, ms: float) -> None:
+            await super().sleep_ms(ms + 700)
+
+    clock, engine = Late(), FakeEngine([candidate("a"), candidate("b")], wait_ms=1000)
+    provider = Scripted({"a": [{"failure": "rate_limit"}], "b": [{"answer": "yes"}]}, VirtualClock())
+    result = await driver(engine, {"scripted": provider}, clock).run(Contract(prompt="x", deadline_ms=1500))
+    assert (result.error, [call.provider_id for call in provider.calls]) == ("timeout", ["a"])
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+@pytest.mark.parametrize("takes_ms", [1000, 9000])
+async def test_a_credential_that_the_runs_deadline_cuts_is_evidence_against_nobody(
+    is_stream: bool,  # noqa: FBT001 - a row
+    takes_ms: int,
+) -> None:
+    clock, engine = VirtualClock(), FakeEngine([candidate("a"), candidate("b")])
+
+    class Slow(FakeAuth):
+        def at_once(self, provider_id: str) -> Credential | None:
+            del provider_id
+            return None
+
+        async def credential(self, provider_id: str) -> Credential | Failure:
+            await clock.sleep_ms(takes_ms)
+            return await super().credential(provider_id)
+
+    provider = Scripted({}, clock)
+    around = Surroundings(new_seed=lambda: 7)
+    drives = Driver(engine, {"scripted": provider}, Slow(), clock, around)
+    contract = Contract(prompt="x", deadline_ms=1000)
+    if is_stream:
+        result = _result([chunk async for chunk in drives.stream(contract)])
+    else:
+        result = await drives.run(contract)
+    assert (result.error, engine.failures, [*provider.calls]) == ("timeout", [], [])
+    assert clock.now_ms() == 1000
+
+
 async def test_a_provider_without_its_secret_is_an_auth_error() -> None:
     setting = _Setting({"locked": [{"answer": "no"}], "b": [{"answer": "yes"}]})
     result = await setting.driver.run(HELLO)
@@ -196,6 +265,23 @@ async def test_the_first_content_has_a_bound_of_its_own() -> None:
     assert setting.clock.now_ms() == 800
 
 
+@pytest.mark.parametrize(("ttft_ms", "is_blamed"), [(990, True), (1000, True), (1010, False)])
+async def test_of_two_bounds_that_a_busy_host_saw_too_late_the_first_counts(
+    ttft_ms: int,
+    is_blamed: bool,  # noqa: FBT001 - a row
+) -> None:
+    class Busy(VirtualClock):
+        def call_later(self, ms: float, action: Callable[[], None]) -> Timer:
+            return super().call_later(ms + 50, action)
+
+    clock, engine = Busy(), FakeEngine([candidate("a")], {"ttft_ms": ttft_ms})
+    provider = Scripted({"a": [{"hang": True}]}, clock)
+    stream = driver(engine, {"scripted": provider}, clock).stream(Contract(prompt="x", deadline_ms=1000))
+    result = _result([chunk async for chunk in stream])
+    assert [failure.kind for failure in engine.failures] == ["timeout"] * is_blamed
+    assert result.error == "timeout"
+
+
 async def test_a_stalled_stream_is_interrupted_by_idle_ms() -> None:
     setting = _Setting({"a": [{"answer": "abc", "chunks": 3, "gap_ms": 5000}]}, params={"idle_ms": 700})
     result = _result(await setting.hear())
@@ -209,6 +295,36 @@ async def test_a_slow_stream_is_bounded_by_its_attempt() -> None:
     )
     assert not _result(await setting.hear()).ok
     assert setting.clock.now_ms() == 2100
+
+
+@pytest.mark.parametrize("bound", ["idle_ms", "timeout_ms"])
+async def test_what_a_reader_takes_between_pieces_is_no_time_of_the_providers(bound: str) -> None:
+    setting = _Setting({"a": [{"answer": "abcdef", "chunks": 6, "gap_ms": 10}]}, params={bound: 1000})
+    chunks = []
+    async for chunk in setting.driver.stream(HELLO):
+        chunks.append(chunk)
+        await setting.clock.sleep_ms(1500)
+    assert _result(chunks).ok
+    assert "".join(chunk.text for chunk in chunks) == "abcdef"
+
+
+async def test_a_provider_that_stalls_after_a_readers_pause_is_interrupted_by_idle_ms() -> None:
+    setting = _Setting({"a": [{"answer": "abc", "chunks": 3, "gap_ms": 5000}]}, params={"idle_ms": 700})
+    chunks = []
+    async for chunk in setting.driver.stream(HELLO):
+        chunks.append(chunk)
+        await setting.clock.sleep_ms(300)
+    assert [failure.kind for failure in _result(chunks).failures] == ["stream_interrupted"]
+    assert setting.clock.now_ms() == 300 + 700 + 300
+
+
+async def test_a_reader_who_pauses_beyond_the_runs_deadline_blames_nobody() -> None:
+    setting = _Setting({"a": [{"answer": "abc", "chunks": 3, "gap_ms": 10}]}, params={"idle_ms": 700})
+    chunks = []
+    async for chunk in setting.driver.stream(Contract(prompt="x", deadline_ms=1000)):
+        chunks.append(chunk)
+        await setting.clock.sleep_ms(1500)
+    assert (_result(chunks).error, setting.engine.failures) == ("timeout", [])
 
 
 async def test_a_stream_that_nobody_can_serve_says_so_in_band() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from llm_policy_host import Contract, Host
 from llm_policy_host.clock import VirtualClock
-from llm_policy_host.errors import HostError
+from llm_policy_host.errors import HostError, UsageError
 from llm_policy_host.reloading import Reloader, carry_health, watched
 from llm_policy_host.values import StreamChunk
 
@@ -88,6 +88,35 @@ async def test_a_good_file_takes_over_and_the_old_host_is_retired(world: World) 
     await asyncio.sleep(0)
     assert (world.reloader.generation, world.retired) == (2, [first])
     assert world.reloader.sha256 != before
+    await world.reloader.current.close()
+
+
+async def test_a_host_that_was_retired_refuses_and_does_not_open_again(world: World) -> None:
+    first = world.reloader.current
+    assert await world.answer() == "one"
+    world.write(TWO)
+    assert await world.reloader.reload()
+    await world.clock.sleep_ms(1_000)
+    with pytest.raises(UsageError, match="closed"):
+        await world.answer(first)
+    with pytest.raises(UsageError, match="closed"):
+        first.live(Contract(prompt="x", profile="cheap"))
+    with pytest.raises(UsageError, match="closed"):
+        first.waiting("approval")
+    await world.reloader.current.close()
+
+
+async def test_a_host_that_is_retired_when_the_process_ends_is_closed_all_the_same(world: World) -> None:
+    first = world.reloader.current
+    async with world.reloader:
+        with first.in_use():
+            world.write(TWO)
+            assert await world.reloader.reload()
+            await world.clock.sleep_ms(1_000)
+            assert await world.answer(first) == "one"
+            await world.reloader.__aexit__()
+    with pytest.raises(UsageError, match="closed"):
+        await world.answer(first)
     await world.reloader.current.close()
 
 

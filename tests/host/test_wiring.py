@@ -19,6 +19,8 @@ from .server import Server, answer, delta, events, failing
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from llm_policy_host.values import Result
+
 CONFIG: dict[str, Any] = {
     "providers": {
         "a": {"base_url": "scripted:", "api_kind": "scripted"},
@@ -237,6 +239,57 @@ def test_a_host_serves_one_loop_after_another() -> None:
 
     assert asyncio.run(once())
     assert asyncio.run(once())
+
+
+async def test_a_closed_host_refuses_until_it_is_prepared_again() -> None:
+    host = Host.from_data(CONFIG)
+    assert (await host.run(Contract(prompt="x"))).ok
+    await host.close()
+    with pytest.raises(UsageError, match="closed"):
+        await host.run(Contract(prompt="x"))
+    with pytest.raises(UsageError, match="closed"):
+        host.run_sync(Contract(prompt="x"))
+    async with host:
+        assert (await host.run(Contract(prompt="x"))).ok
+
+
+def test_a_host_that_one_loop_closes_serves_another_on() -> None:
+    host = Host.from_data(CONFIG)
+    assert host.run_sync(Contract(prompt="x")).ok
+    loop = asyncio.new_event_loop()
+    assert loop.run_until_complete(host.run(Contract(prompt="x"))).ok
+    host.__exit__(None, None, None)
+    assert loop.run_until_complete(host.run(Contract(prompt="x"))).ok
+    loop.run_until_complete(host.close())
+    loop.close()
+    with pytest.raises(UsageError, match="closed"):
+        host.run_sync(Contract(prompt="x"))
+
+
+def test_a_synchronous_call_of_another_thread_ends_when_its_host_is_closed() -> None:
+    begun = threading.Event()
+    told: list[bool | str] = []
+
+    class Telling(Host):
+        async def run(self, contract: Contract) -> Result:
+            begun.set()
+            return await super().run(contract)
+
+    host = Telling.from_data({**CONFIG, "host": {"scripts": {"a": [{"hang": True}]}}})
+
+    def ask() -> None:
+        try:
+            told.append(host.run_sync(Contract(prompt="x")).ok)
+        except UsageError as error:
+            told.append(str(error))
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    assert begun.wait(10)
+    with host:
+        pass
+    thread.join(10)
+    assert told == ["the host was closed"]
 
 
 def test_running_without_a_loop_says_what_to_use() -> None:

@@ -93,6 +93,12 @@ STORIES = (
         asked(deadline_ms=50),
     ),
     Story(
+        "its deadline comes with the end of a call",
+        {"a": [HANG], "b": [YES]},
+        f"{BEGUN} proposed:a outcome:timeout/1 failed:timeout",
+        asked(timeout_ms=50, deadline_ms=50, policy_ir=ANYONE),
+    ),
+    Story(
         "a call takes too long",
         {"a": [HANG, HANG], "b": [YES]},
         f"{BEGUN} proposed:a outcome:timeout/1 wait proposed:a outcome:timeout/1 proposed:b outcome:ok/1 completed",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,6 +51,24 @@ def test_bytes_bound_what_is_read_and_the_parameter_what_is_written() -> None:
     assert estimate(PRICED) == Estimate(sent("hi") + 10, sent("hi") * 3 + 10 * 15)
     assert estimate(PRICED, prompt="é" * 9).tokens == sent("é" * 9) + 10
     assert estimate(PRICED, params={"max_tokens": 10, "n": 3}).tokens == sent("hi") + 30
+
+
+@pytest.mark.parametrize(
+    ("asked", "answers"),
+    [
+        ({"best_of": 20}, 20),
+        ({"best_of": 20, "n": 3}, 20),
+        ({"best_of": 2, "n": 3}, 3),
+        ({"best_of": None, "n": 0}, 1),
+        ({"best_of": "20"}, None),
+        ({"n": [20]}, None),
+    ],
+)
+def test_answers_of_which_only_the_best_are_given_are_written_all_the_same(
+    asked: dict[str, Any], answers: int | None
+) -> None:
+    wanted = None if answers is None else sent("hi") + len(orjson.dumps(asked)) + 10 * answers
+    assert estimate(PRICED, passthrough=asked).tokens == wanted
 
 
 def test_without_a_bound_of_the_callers_the_model_bounds_the_answer() -> None:

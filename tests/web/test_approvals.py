@@ -94,6 +94,37 @@ def told(bank: Bank, run: str) -> list[str]:
     return [event["type"] for event in bank.events() if event["run"] == run]
 
 
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"functions": [{"name": "ls", "parameters": {}}]},
+        {"functions": [{"name": "ls", "parameters": {}}], "function_call": "auto"},
+        {"web_search_options": {}},
+    ],
+)
+def test_tools_by_another_name_are_tools_to_a_gate(
+    bank: Bank, vendor: Vendor, asker: str, named: dict[str, Any]
+) -> None:
+    with bank.serving() as gateway:
+        calls = len(vendor.asked)
+        wait_for(gateway, asker, tools=None, **named)
+        assert len(vendor.asked) == calls
+        none = dict.fromkeys(named)
+        assert chat(gateway, asker, tools=None, **none).status == 200
+
+
+def test_tools_that_only_the_vendors_own_words_name_are_tools_to_a_gate(bank: Bank, asker: str) -> None:
+    hosted = [{"type": "function", "name": "ls", "parameters": {}}, {"type": "web_search"}]
+    of_none = {"type": "allowed_tools", "mode": "auto", "tools": []}
+    servers = [{"type": "url", "url": "https://tools.test", "name": "ls"}]
+    with bank.serving() as gateway:
+        for path, body in (
+            ("/v1/responses", {"input": "hi", "tools": hosted, "tool_choice": of_none}),
+            ("/v1/messages", {"messages": HI, "max_tokens": 5, "mcp_servers": servers}),
+        ):
+            assert ask(gateway.url + path, body, headers=bearer(asker)).status == 202
+
+
 GONE_ON = [
     "RequestReceived",
     "PolicyAdmitted",

@@ -352,6 +352,58 @@ def test_nobody_for_ever_is_a_404_and_nobody_for_now_a_503_with_the_earliest_ret
         assert 55 <= int(later.headers["retry-after"]) <= 60
 
 
+def policy(*gate: Any, action: str = "next_candidate") -> list[Any]:
+    """Give a term whose filter is a gate: whoever passes it is asked in the catalog's order."""
+    return ["policy", [*gate], ["zero"], ["ordered"], ["id"], ["always", {"action": action}]]
+
+
+def flow_of(*policies: list[Any]) -> list[Any]:
+    """Give a flow that asks one node after the other."""
+    names = [f"n{place}" for place in range(len(policies))]
+    nodes = {
+        name: {"kind": "llm", "inputs": [before], "policy": each}
+        for name, before, each in zip(names, ["in", *names], policies, strict=False)
+    }
+    return ["flow", {"in": {"kind": "input"}, **nodes, "out": {"kind": "output", "inputs": [names[-1]]}}]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_why_nobody_could_serve_a_flow_is_what_its_failed_node_says(stream: bool) -> None:  # noqa: FBT001 - a row
+    scripts = {"ill": [{"failure": "server_error"}], "mute": [{"answer": "x"}]}
+    providers = {name: {"api_kind": "scripted"} for name in scripts}
+    served = {"served_by": [{"provider": name} for name in scripts]}
+    more = {"providers": providers, "models": {"m": served}, "host": {"scripts": scripts}}
+    anyone, nobody = policy("top"), policy("provider_eq", "nobody")
+    healthy = policy("and", ["provider_eq", "ill"], ["not", ["is", "disabled"]])
+    of_ill = policy("provider_eq", "ill")
+    with running(config("http://127.0.0.1:9", **more)) as gateway:
+
+        def asked(**term: Any) -> tuple[int, bool]:
+            heard = chat(gateway.url, stream=stream, **term)
+            metadata = heard.error["metadata"]
+            assert metadata["excluded_by"] or heard.status == 503
+            return heard.status, "retry-after" in heard.headers
+
+        assert asked(flow_ir=flow_of(nobody)) == (404, False)
+        assert (
+            chat(gateway.url, policy_ir=policy("provider_eq", "ill", action="disable_provider")).status == 502
+        )
+        # its filter names who is disabled, or the plan passes by him
+        for now in (healthy, of_ill):
+            assert asked(policy_ir=now) == asked(flow_ir=flow_of(now)) == (503, True)
+            assert asked(flow_ir=flow_of(anyone, now)) == (503, True)
+        # a node that was answered passed by somebody too: that he comes back helps nobody here
+        assert asked(policy_ir=nobody) == asked(flow_ir=flow_of(anyone, nobody)) == (404, False)
+
+
+def test_a_flow_takes_no_tools_whatever_they_are_called(gateway: Running) -> None:
+    flow_ir = flow_of(policy("top"))
+    others: list[dict[str, Any]] = [{"functions": [{"name": "ls"}]}, {"web_search_options": {}}]
+    for named in others:
+        heard = chat(gateway.url, flow_ir=flow_ir, **named)
+        assert (heard.status, heard.error["param"]) == (400, "tools")
+
+
 def test_a_failure_in_a_stream_before_content_is_an_answer_like_any_other(gateway: Running) -> None:
     heard = chat(gateway.url, "500", path=f"/ill{CHAT}", stream=True)
     assert (heard.status, heard.error["code"]) == (502, "server_error")

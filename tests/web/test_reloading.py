@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from llm_policy_host.serving import Reloads, check_address, create_app
 from llm_policy_host.web.errors import RefusedError
 
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
     from pathlib import Path
 
     from llm_policy_host.web.app import App
@@ -68,4 +71,57 @@ async def test_attempts_of_a_new_host_are_counted_too_and_the_config_shows(tmp_p
     ]
     assert [line.rpartition(" ")[2] for line in counted] == ["1.0"]
     assert 'gen_ai_provider_name="a"' in counted[0]
+    await parts.current().close()  # type: ignore[attr-defined]
+
+
+KEPT: dict[str, Any] = {
+    "providers": {"a": {"api_kind": "scripted"}},
+    "models": {"m": {"served_by": [{"provider": "a", "price_in": 1, "price_out": 1}]}},
+    "profiles": {"any": {}},
+    "host": {"ledger": {"file": "ledger.db", "account": "team"}, "accounts": {"team": {"calls": 90}}},
+}
+
+
+async def chat(app: App) -> int:
+    """Ask over ASGI; give the status."""
+    body = json.dumps(
+        {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 5, "model": "profile:any"}
+    )
+    messages = [{"type": "http.request", "body": body.encode(), "more_body": False}]
+    told: list[int] = []
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop() if messages else await asyncio.Future()
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        if "status" in message:
+            told.append(message["status"])
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": []}
+    await app(scope, receive, send)
+    return told[0]
+
+
+async def test_a_request_that_waits_in_line_keeps_the_host_that_it_has_open(tmp_path: Path) -> None:
+    path, clock = tmp_path / "policy.yaml", VirtualClock()
+    path.write_text(json.dumps(KEPT))
+    host = Host.from_config(path, clock=clock, environment={})
+    app = create_app(host, Reloads(path, lambda _: None))
+    parts, gate = app.gateway.parts, app.gateway.gate
+    await host.prepare()
+    ledger = host.bookkeeping.ledger
+    assert ledger is not None
+    gate.in_flight = parts.limits.max_in_flight
+    asking = asyncio.ensure_future(chat(app))
+    await clock.sleep_ms(1)
+    assert gate.waiting == 1
+    path.write_text(json.dumps({**KEPT, "host": {**KEPT["host"], "accounts": {"team": {"calls": 5}}}}))
+    with clock.hold():
+        assert await parts.current.reloader.reload()  # type: ignore[attr-defined]
+    await clock.sleep_ms(2_000)
+    gate.leave()
+    assert await asking == 200
+    await clock.sleep_ms(2_000)
+    assert ledger.folds.accounts.balance("team", 0).limits == {"calls": 5}
+    assert ledger._users == 1
     await parts.current().close()  # type: ignore[attr-defined]
