@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from llm_policy_host.errors import LedgerError
@@ -105,17 +103,18 @@ def _check_target(gateway: Gateway, till: Till, asking: Asking, target: Any) -> 
 
 
 async def write_drafts(till: Till, drafts: Sequence[Draft]) -> None:
-    """Write events outside of any run of this process; another may have been quicker."""
+    """Write events outside of any run of this process, until one is refused; another may have been quicker."""
     ledger = till.ledger
     try:
-        # several processes take turns by the store's own lock
-        with nullcontext() if ledger.log.is_shared else ledger.lock:
-            made = await asyncio.gather(
-                *(ledger.log.accept(draft) for draft in drafts), return_exceptions=True
-            )
-        for each in made:
-            if isinstance(each, BaseException):
-                raise each
+        if ledger.log.is_shared:
+            # several processes take turns by the store's own lock
+            for draft in drafts:
+                await ledger.log.accept(draft)
+        else:
+            # INVARIANT: who holds the lock awaits nothing, since who else asks for it on this loop stops the loop
+            with ledger.lock:
+                for draft in drafts:
+                    ledger.log.append(draft)
     except LedgerError as error:
         if error.code not in _REFUSED:
             raise

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llm_policy_host.bookkeeping import memory_ledger
+from llm_policy_host.clock import VirtualClock
 from llm_policy_host.ledger.keys import narrow
+from llm_policy_host.ledger.sessions import opening
+from llm_policy_host.web.approvals import write_drafts
+from llm_policy_host.web.till import Till
 
 from .caller import CHAT, HI, ask, get
 from .ledgered import ALL, Bank, bearer
@@ -164,6 +170,36 @@ def test_what_nobody_decides_in_time_is_denied(bank: Bank, vendor: Vendor, asker
         expired = chat(gateway, asker, approval)
         assert (expired.status, expired.error["code"]) == (403, "approval_expired")
     assert len(vendor.asked) == 1
+
+
+def test_who_is_told_that_it_was_decided_already_has_ended_nothing(
+    bank: Bank, vendor: Vendor, asker: str, approver: str
+) -> None:
+    with bank.serving() as gateway:
+        approval = wait_for(gateway, asker)
+        assert decide(gateway, approver, approval, "approve").status == 200
+        late = decide(gateway, approver, approval, "deny")
+        assert (late.status, late.error["code"]) == (409, "approval_decided")
+        assert chat(gateway, asker, approval).status == 200
+    assert len(vendor.asked) == 1
+
+
+async def test_nobody_waits_for_the_ledgers_lock_while_its_holder_waits_for_the_loop() -> None:
+    """Whoever then asked for the lock on the same loop would stop it for good."""
+    clock = VirtualClock(1000)
+    ledger = memory_ledger(clock)
+    till = Till(lambda: ledger, clock, lambda: None, lambda: None)
+
+    async def another() -> bool:
+        is_free = ledger.lock.acquire(blocking=False)
+        if is_free:
+            ledger.lock.release()
+        return is_free
+
+    drafts = opening("s", "gateway", "local", max_usd_micro=5)
+    _, is_free = await asyncio.gather(write_drafts(till, drafts), another())
+    assert is_free
+    assert ledger.log.seq == 2
 
 
 def test_a_redirect_goes_where_the_policy_lets_it(
