@@ -1,7 +1,8 @@
 """Attempts that wait for a person, as a fold over events: who asked, for what, and what was decided.
 
 INVARIANT: nobody decides on his own request: not by the key that made it nor by one narrowed from it, which
-has its id, and not from the session that it came through.
+has its id, and not from the session that it came through. Whom it is answered to is narrower: the very key
+that asked, since what another of the same id may is something else.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from .event import Draft
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from llm_policy_host.values import Origin
 
     from .accounts import Emitted
     from .event import Event
@@ -50,6 +53,7 @@ class Asking:
     parked: str | None
     request: str | None
     key_id: str | None
+    grant: str | None
     session: str | None
     accounts: tuple[str, ...] = ()
     state: str = WAITING
@@ -61,6 +65,11 @@ class Asking:
         return (key_id is not None and key_id == self.key_id) or (
             session is not None and session == self.session
         )
+
+    def is_asked_by(self, tenant: str, origin: Origin) -> bool:
+        """Whether a request is by who asked for it: with the same caveats, and in the same session."""
+        theirs = (tenant, origin.key_id, origin.grant, origin.session)
+        return theirs == (self.tenant, self.key_id, self.grant, self.session)
 
 
 class Approvals:
@@ -157,6 +166,7 @@ def _asking(event: Event) -> Asking:
         refs.get("state"),
         refs.get("request"),
         core.get("key_id"),
+        core.get("grant"),
         core.get("session"),
         tuple(core.get("accounts") or ()),
     )

@@ -138,7 +138,11 @@ class LedgerBooks:
         if asking is None or data is None:
             return None
         his = Origin(
-            tenant=asking.tenant, accounts=asking.accounts, key_id=asking.key_id, session=asking.session
+            tenant=asking.tenant,
+            accounts=asking.accounts,
+            key_id=asking.key_id,
+            grant=asking.grant,
+            session=asking.session,
         )
         return read_contract(data, dataclasses.replace(origin or his, approval=approval))
 

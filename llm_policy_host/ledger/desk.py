@@ -153,8 +153,7 @@ class Desk:
         """Find what a caller asks for again, by its approval; or say why he gets nothing of it."""
         origin = contract.origin
         asking = self.approvals.find(origin.approval or "")
-        is_his = asking is not None and asking.tenant == tenant
-        if asking is None or not is_his or (asking.key_id, asking.session) != (origin.key_id, origin.session):
+        if asking is None or not asking.is_asked_by(tenant, origin):
             return Turned("approval_unknown")
         if asking.request != self.request(tenant, contract):
             return Turned("approval_mismatch", asking.run)

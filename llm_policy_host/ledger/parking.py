@@ -69,7 +69,7 @@ class ParkedEntry(Entry):
         }
         if "usd_micro" in hold:
             self._asking["estimate_micro"] = hold["usd_micro"]
-        for name in ("key_id", "session"):
+        for name in ("key_id", "grant", "session"):
             value = getattr(origin, name)
             if value is not None:
                 self._asking[name] = value

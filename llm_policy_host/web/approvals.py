@@ -103,7 +103,7 @@ def _check_target(gateway: Gateway, till: Till, asking: Asking, target: Any) -> 
 
 
 async def write_drafts(till: Till, drafts: Sequence[Draft]) -> None:
-    """Write events outside of any run of this process, until one is refused; another may have been quicker."""
+    """Write events outside of any run of this process, until one is refused."""
     ledger = till.ledger
     try:
         if ledger.log.is_shared:
@@ -111,7 +111,7 @@ async def write_drafts(till: Till, drafts: Sequence[Draft]) -> None:
             for draft in drafts:
                 await ledger.log.accept(draft)
         else:
-            # INVARIANT: who holds the lock awaits nothing, since who else asks for it on this loop stops the loop
+            # INVARIANT: its holder awaits nothing: who else asks for the lock on this loop stops the loop
             with ledger.lock:
                 for draft in drafts:
                     ledger.log.append(draft)

@@ -173,6 +173,7 @@ class Till:
             tenant=purse.tenant,
             accounts=accounts,
             key_id=name or None,
+            grant=None if granted is None else granted.grant.chain,
             session=session,
             content=least_content(content, None if granted is None else granted.grant.content),
         )

@@ -249,6 +249,27 @@ def test_who_may_not_decide_learns_of_nothing(bank: Bank, asker: str) -> None:
         assert state(gateway, asker, approval) == "waiting"
 
 
+def test_a_key_of_the_same_id_and_other_caveats_gets_no_answer(
+    bank: Bank, vendor: Vendor, asker: str, approver: str
+) -> None:
+    """A narrowed key may not have asked so itself; and where texts are kept, nothing of its own is asked."""
+    bank.host["content"] = {"level": "plain", "key": {"env": "KEYS_ROOT"}}
+    less = narrow(asker, [("models", ["other"])])
+    least = narrow(less, [("rights", ["call"])])
+    with bank.serving() as gateway:
+        for key, others in ((asker, (less, least)), (narrow(asker, [("content", "plain")]), (asker, less))):
+            approval = wait_for(gateway, key)
+            assert decide(gateway, approver, approval, "approve").status == 200
+            calls = len(vendor.asked)
+            for other in others:
+                headers = {**bearer(other), "x-llm-policy-approval": approval}
+                for body in ({}, ASKING):
+                    refused = ask(gateway.url + CHAT, body, headers=headers)
+                    assert (refused.status, refused.error["code"]) == (404, "approval_unknown"), refused.text
+            assert len(vendor.asked) == calls
+            assert chat(gateway, key, approval).status == 200
+
+
 def test_another_request_does_not_go_on_in_its_place(
     bank: Bank, vendor: Vendor, asker: str, approver: str
 ) -> None:
