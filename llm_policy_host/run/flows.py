@@ -155,7 +155,8 @@ class FlowRun:
                 failed = self._note(over, tasks, outputs)
         finally:
             await _cancel(tasks)
-        return whole(flow, self._results, outputs.get(len(flow.nodes) - 1), failed)
+        cut = sorted(tasks.values())
+        return whole(flow, self._results, outputs.get(len(flow.nodes) - 1), failed, cut)
 
     def _begin(
         self, flow: IdentifiedFlow, outputs: dict[int, str], tasks: dict[asyncio.Task[Result], int]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import orjson
 
 from llm_policy_host.ledger.amounts import UNPAID
+from llm_policy_host.run.flow_sums import CUT
 
 from .errors import RefusedError, invalid
 
@@ -214,9 +215,15 @@ def digest_of(path: str, body: Mapping[str, Any]) -> str:
 
 def is_free(result: Result) -> bool:
     """Whether a run has no answer, and no vendor charges for what it tried."""
-    if result.approval is not None:
-        return False  # it is there, and waits
-    return not result.ok and all(failure.kind in UNPAID for failure in result.failures)
+    if result.ok or result.approval is not None:
+        return False  # what waits is there
+    if CUT in result.trace.raw or any(map(_has_answered, result.trace.decision_path)):
+        return False  # a flow failed, and of its nodes some did not
+    return all(failure.kind in UNPAID for failure in result.failures)
+
+
+def _has_answered(step: Mapping[str, Any]) -> bool:
+    return step.get("event") == "attempted" and step.get("error_kind") is None
 
 
 def taken(run: str, log: Log) -> RefusedError:
