@@ -19,6 +19,7 @@ from llm_policy_host.core.language import Refusal
 from llm_policy_host.errors import LedgerError
 from llm_policy_host.values import NOTHING, Contract, Result, StreamChunk, nothing
 
+from .driver import BUDGET_EXCEEDED
 from .flow_forms import bound
 from .flow_sums import longest, whole
 from .flow_texts import assemble, openai_words, refusal_of, text_of
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from llm_policy_host.core.language import FlowNode, IdentifiedFlow
     from llm_policy_host.ports import Clock, FlowPage
+    from llm_policy_host.values import Refused
 
     Run = Callable[[Contract], Awaitable[Result]]
 
@@ -128,8 +130,8 @@ class FlowRun:
             result = Result(ok=False, error="policy_refused", refusal=dataclasses.asdict(flow))
         else:
             try:
-                await self._page.admitted(flow.identity, self._left_ms(), flow.term)
-                result = await self._played(flow)
+                refused = await self._page.admitted(flow.identity, self._left_ms(), flow.term)
+                result = await self._played(flow) if refused is None else _unpaid(refused)
             except BaseException as error:
                 if not _is_anothers(error):
                     self._page.end("cancelled", is_cancelled=True)
@@ -243,6 +245,10 @@ class FlowRun:
 def node_key(run: str, node: str, begun: int) -> str:
     """Give the key under which a flow's node runs: the ledger takes each once, whoever drives the flow."""
     return sha256(f"{run}\n{node}\n{begun}".encode()).hexdigest()
+
+
+def _unpaid(refused: Refused) -> Result:
+    return Result(ok=False, error=BUDGET_EXCEEDED, refusal=dataclasses.asdict(refused))
 
 
 def _is_anothers(error: BaseException) -> bool:

@@ -228,20 +228,41 @@ async def test_two_who_ask_again_at_once_are_one_call() -> None:
     setting.check()
 
 
+POLICY = ["policy", ["top"], ["zero"], ["ordered"], ["id"], ["always", {"action": "next_candidate"}]]
+FLOW = [
+    "flow",
+    {
+        "in": {"kind": "input"},
+        "say": {"kind": "llm", "inputs": ["in"], "policy": POLICY},
+        "out": {"kind": "output", "inputs": ["say"]},
+    },
+]
+
+
 async def test_a_part_of_a_flow_is_not_put_off() -> None:
-    policy = ["policy", ["top"], ["zero"], ["ordered"], ["id"], ["always", {"action": "next_candidate"}]]
-    flow = [
-        "flow",
-        {
-            "in": {"kind": "input"},
-            "say": {"kind": "llm", "inputs": ["in"], "policy": policy},
-            "out": {"kind": "output", "inputs": ["say"]},
-        },
-    ]
     async with Setting({"a": [YES]}, gates=ALWAYS) as setting:
-        result = await setting.ask(dataclasses.replace(HELLO, flow_ir=flow))
+        result = await setting.ask(dataclasses.replace(HELLO, flow_ir=FLOW))
         assert (result.ok, result.error, result.approval) == (False, "approval_required", None)
     setting.check()
+
+
+@pytest.mark.parametrize("is_shared", [False, True], ids=["own", "shared"])
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"flow_ir": FLOW}, {"policy_ir": ["policy", ["bot"], *POLICY[2:]]}, {"policy_ir": ["none"]}],
+    ids=["run", "flow", "nobody is eligible", "no policy"],
+)
+async def test_a_session_without_turns_takes_nothing(more: dict[str, Any], *, is_shared: bool) -> None:
+    contract = dataclasses.replace(HELLO, origin=Origin(session="s"), **more)
+    async with Setting({"a": [YES]}, store=MemoryStore(is_shared=is_shared)) as setting:
+        for draft in opening("s", "operator", "local", max_turns=0):
+            await setting.ledger.log.accept(draft)
+        result = await setting.ask(contract)
+        assert not result.ok
+        if not more or "flow_ir" in more:
+            assert (result.error, (result.refusal or {})["code"]) == ("budget_exceeded", "turns_exceeded")
+    setting.check()
+    assert not [event for event in setting.events() if event.run is not None]
 
 
 async def test_as_a_steward_a_session_asks_before_calls_with_tools() -> None:
