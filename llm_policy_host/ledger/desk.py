@@ -9,7 +9,7 @@ from llm_policy_host.errors import LedgerError
 from llm_policy_host.values import Approval, Held, Turned
 
 from .amounts import usd_of
-from .approvals import GRANTED, WAITING
+from .approvals import EXPIRED, GRANTED, WAITING
 from .encoding import encode, read
 from .said import request_bytes
 from .sessions import SESSION_ACCOUNT
@@ -159,11 +159,23 @@ class Desk:
             return Turned("approval_mismatch", asking.run)
         if asking.state == WAITING:
             return _waits(asking, self._now_ms())
-        if asking.state not in GRANTED or asking.id in self._taken:
-            state = "used" if asking.state in GRANTED or asking.state == "ended" else asking.state
+        is_granted = asking.state in GRANTED
+        if not is_granted or asking.id in self._taken:
+            state = "used" if is_granted or asking.state == "ended" else asking.state
             return Turned(f"approval_{state}", asking.run)
-        self._taken.add(asking.id)
+        if asking.until_ms <= self._now_ms():
+            return Turned(EXPIRED, asking.run)
+        # of those taken before only such are left as the log does not yet have
+        self._taken = {each for each in self._taken if self._is_granted(each)} | {asking.id}
         return asking
+
+    def put_back(self, asking: Asking) -> None:
+        """Let one be taken again that could not go on."""
+        self._taken.discard(asking.id)
+
+    def _is_granted(self, approval: str) -> bool:
+        found = self.approvals.find(approval)
+        return found is not None and found.state in GRANTED
 
 
 def _usd(micro: int | None) -> float | None:
@@ -172,7 +184,7 @@ def _usd(micro: int | None) -> float | None:
 
 def _waits(asking: Asking, now_ms: int) -> Turned:
     if asking.until_ms <= now_ms:
-        return Turned("approval_expired", asking.run)
+        return Turned(EXPIRED, asking.run)
     return Turned(APPROVAL_REQUIRED, asking.run, told(asking))
 
 

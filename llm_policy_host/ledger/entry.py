@@ -99,7 +99,7 @@ class Entry:
         """Let everything be accepted.
 
         Of a request beyond its session's turns nothing is. A paid answer is given also when the store takes
-        no more: the ledger is read as it is at the next start, and an attempt without outcome is then in doubt.
+        no more: the ledger is read as it is at the next start; an attempt without outcome is then in doubt.
         """
         self._drafts += self._books.faults()
         try:
