@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from llm_policy_host.errors import LedgerError
 from llm_policy_host.ledger.amounts import usd_of
 from llm_policy_host.ledger.approvals import WAITING, decided
+from llm_policy_host.ledger.sessions import is_session_name
 from llm_policy_host.run.parking import refusal_of
 
 from .errors import RefusedError, invalid
@@ -174,7 +175,12 @@ def told(asking: Asking) -> Body:
 def session_of(headers: Mapping[bytes, bytes]) -> str | None:
     """Read the name of a request's session."""
     given = headers.get(SESSION_HEADER.encode())
-    return None if given is None else given.decode("latin-1")
+    if given is None:
+        return None
+    name = given.decode("latin-1")
+    if not is_session_name(name):
+        raise invalid("is no name of a session", SESSION_HEADER)
+    return name
 
 
 def approval_of(headers: Mapping[bytes, bytes]) -> str | None:

@@ -14,7 +14,7 @@ from llm_policy_host.errors import LedgerError
 
 from .approvals import approval_of, session_of
 from .body import parse_record, read_body
-from .errors import Problem, RefusedError, invalid
+from .errors import Problem, RefusedError, invalid, unrecorded
 from .exchange import Departure, Exchange
 from .keys import check_rights
 from .limits import Gate, Limits
@@ -83,8 +83,7 @@ class Gateway:
                 raise
             exchange.note(499)
         except LedgerError as error:
-            _log.error("the ledger refused an event: %s at %s", error.code, error.path)
-            await exchange.refuse(Problem(503, "ledger_unavailable", "the ledger takes no events now"))
+            await exchange.refuse(unrecorded(error))
         except Exception as error:  # noqa: BLE001 - a defect's text may quote a prompt: only its class is told
             _log.error("a request failed: %s", type(error).__name__)
             await exchange.refuse(Problem(500, "internal_error", "the gateway failed"))

@@ -10,6 +10,7 @@ import pytest
 
 from llm_policy_host.bookkeeping import memory_ledger
 from llm_policy_host.clock import VirtualClock
+from llm_policy_host.errors import LedgerError
 from llm_policy_host.ledger.keys import narrow
 from llm_policy_host.ledger.sessions import opening
 from llm_policy_host.web.approvals import write_drafts
@@ -200,6 +201,33 @@ async def test_nobody_waits_for_the_ledgers_lock_while_its_holder_waits_for_the_
     _, is_free = await asyncio.gather(write_drafts(till, drafts), another())
     assert is_free
     assert ledger.log.seq == 2
+
+
+def test_a_decision_through_what_is_no_session_is_the_callers_mistake(
+    bank: Bank, asker: str, approver: str
+) -> None:
+    with bank.serving() as gateway:
+        approval = wait_for(gateway, asker)
+        for name in ("no such name!", "x" * 300, "caf\xe9", ""):
+            refused = decide(gateway, approver, approval, "approve", {"x-llm-policy-session": name})
+            assert (refused.status, refused.error["param"]) == (400, "x-llm-policy-session"), refused.text
+        assert state(gateway, asker, approval) == "waiting"
+
+
+def test_where_the_ledger_takes_no_events_a_decision_is_told_so(
+    bank: Bank, asker: str, approver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise LedgerError("store", "ledger", "no space left")
+
+    with bank.serving() as gateway:
+        approval = wait_for(gateway, asker)
+        ledger = gateway.host.bookkeeping.ledger
+        assert ledger is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(ledger.log, "append", full)
+            told = decide(gateway, approver, approval, "approve")
+        assert (told.status, told.error["code"]) == (503, "ledger_unavailable")
 
 
 def test_a_redirect_goes_where_the_policy_lets_it(
