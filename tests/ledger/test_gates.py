@@ -340,6 +340,33 @@ async def test_a_session_without_turns_takes_nothing(more: dict[str, Any], *, is
     assert not [event for event in setting.events() if event.run is not None]
 
 
+async def test_a_gate_holds_also_after_a_commit_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The desk asks the ledger as it is, not as it was."""
+    store = MemoryStore(is_shared=True)
+    tooled = dataclasses.replace(HELLO, tools=(TOOL,), origin=Origin(session="s"))
+    async with Setting({"a": [YES]}, store=store) as setting:
+        waits = dataclasses.replace(tooled, origin=Origin(session="old"))
+        for draft in opening("old", "operator", "local", mode="steward"):
+            await setting.ledger.log.accept(draft)
+        held = await setting.ask(waits)
+
+        def full(*_: object) -> None:
+            raise OSError("no space left")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("llm_policy_host.store.memory.MemoryTransaction.insert", full)
+            with pytest.raises(LedgerError, match="no space left"):
+                await setting.ask()
+        for draft in opening("s", "operator", "local", mode="steward", max_usd_micro=1_000_000):
+            await setting.ledger.log.accept(draft)
+        asked = await setting.ask(tooled)
+        assert asked.approval is not None, asked.error
+        assert setting.ledger.folds.accounts.balance("session:s", 0).held["calls"] == 1
+        decide_all = [found.id for found in setting.ledger.folds.approvals.waiting()]
+        assert decide_all == [held.approval and held.approval.id, asked.approval.id]
+        assert (await setting.ask(again(held, waits))).error == "approval_required"
+
+
 async def test_as_a_steward_a_session_asks_before_calls_with_tools() -> None:
     tooled = dataclasses.replace(HELLO, tools=(TOOL,), origin=Origin(session="s"))
     async with Setting({"a": [YES]}) as setting:
