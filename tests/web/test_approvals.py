@@ -353,6 +353,74 @@ def test_a_run_whose_catalog_is_another_ends(
     assert not vendor.asked
 
 
+ONCE = {"idempotency-key": "once"}
+
+
+@pytest.mark.parametrize("is_stream", [False, True], ids=["unary", "streamed"])
+def test_a_key_gives_what_waits_and_then_what_it_came_to(
+    bank: Bank, vendor: Vendor, asker: str, approver: str, *, is_stream: bool
+) -> None:
+    with bank.serving() as gateway:
+        approval = wait_for(gateway, asker, ONCE, stream=is_stream)
+        again = chat(gateway, asker, None, ONCE, stream=is_stream)
+        assert (again.status, again.data["id"], again.own["replayed"]) == (202, approval, "true")
+        assert decide(gateway, approver, approval, "approve").status == 200
+        assert chat(gateway, asker, None, ONCE, stream=is_stream).status == 202
+        # one that does not go on is not what the key stands for
+        assert chat(gateway, asker, approval, seed=1, stream=is_stream).status == 422
+        assert chat(gateway, asker, None, ONCE, stream=is_stream).status == 202
+        answer = chat(gateway, asker, approval, stream=is_stream)
+        assert answer.status == 200, answer.text
+        for repeat in (
+            chat(gateway, asker, None, ONCE, stream=is_stream),
+            chat(gateway, asker, approval, ONCE, stream=is_stream),
+        ):
+            assert (repeat.status, repeat.text) == (200, answer.text)
+            assert repeat.own == {**answer.own, "replayed": "true"}
+        assert chat(gateway, asker, approval, stream=is_stream).error["code"] == "approval_used"
+        assert chat(gateway, asker, None, ONCE, seed=1).error["code"] == "idempotency_mismatch"
+    assert len(vendor.asked) == 1
+
+
+def test_a_key_of_what_was_denied_has_no_answer(
+    bank: Bank, vendor: Vendor, asker: str, approver: str
+) -> None:
+    with bank.serving() as gateway:
+        approval = wait_for(gateway, asker, ONCE)
+        assert decide(gateway, approver, approval, "deny").status == 200
+        assert chat(gateway, asker, approval, ONCE).error["code"] == "approval_denied"
+        gone = chat(gateway, asker, None, ONCE)
+        assert (gone.status, gone.error["code"]) == (409, "idempotency_answer_gone")
+    assert not vendor.asked
+
+
+@pytest.mark.parametrize("is_kept", [False, True], ids=["without texts", "with texts"])
+def test_after_a_restart_a_key_still_gives_what_it_came_to(
+    bank: Bank, vendor: Vendor, asker: str, approver: str, *, is_kept: bool
+) -> None:
+    """Where texts are kept anybody may go on; else whoever does names the key again."""
+    if is_kept:
+        bank.host["content"] = {"level": "sealed", "key": {"env": "KEYS_ROOT"}}
+    with bank.serving() as gateway:
+        approval = wait_for(gateway, asker, ONCE)
+    with bank.serving() as gateway:
+        waits = chat(gateway, asker, None, ONCE)
+        assert waits.status == (202 if is_kept else 409)
+        assert decide(gateway, approver, approval, "approve").status == 200
+        headers = {**bearer(asker), "x-llm-policy-approval": approval}
+        answer = (
+            ask(gateway.url + CHAT, {}, headers=headers) if is_kept else chat(gateway, asker, approval, ONCE)
+        )
+        assert answer.status == 200, answer.text
+        repeat = chat(gateway, asker, None, ONCE)
+        assert (repeat.status, repeat.text, repeat.own.get("replayed")) == (200, answer.text, "true")
+    with bank.serving() as gateway:
+        last = chat(gateway, asker, None, ONCE)
+        assert last.status == (200 if is_kept else 409)
+        assert not is_kept or last.text == answer.text
+    assert len(vendor.asked) == 1
+
+
 @pytest.mark.parametrize("level", ["sealed", "plain"])
 def test_where_texts_are_kept_nobody_has_to_repeat_his_request(
     bank: Bank, vendor: Vendor, asker: str, approver: str, level: str

@@ -18,9 +18,10 @@ from llm_policy_host.clock import VirtualClock
 from llm_policy_host.ledger.event import Draft
 from llm_policy_host.ledger.keys import narrow
 from llm_policy_host.values import Failure, Origin, Result
+from llm_policy_host.web.claims import Answer as Kept
+from llm_policy_host.web.claims import Claim, is_free
 from llm_policy_host.web.errors import RefusedError
-from llm_policy_host.web.repeats import Answer as Kept
-from llm_policy_host.web.repeats import Claim, Repeats, is_free, key_of
+from llm_policy_host.web.repeats import Repeats, key_of
 from tests.contracts.vendor import whole
 
 from .caller import CHAT, HI, ask, get, text_of
