@@ -173,9 +173,11 @@ def test_what_nobody_decides_in_time_is_denied(bank: Bank, vendor: Vendor, asker
     assert len(vendor.asked) == 1
 
 
+@pytest.mark.parametrize("mode", ["exclusive", "shared"])
 def test_who_is_told_that_it_was_decided_already_has_ended_nothing(
-    bank: Bank, vendor: Vendor, asker: str, approver: str
+    bank: Bank, vendor: Vendor, asker: str, approver: str, mode: str
 ) -> None:
+    bank.host["ledger"] = {"file": "ledger.db", "mode": mode}
     with bank.serving() as gateway:
         approval = wait_for(gateway, asker)
         assert decide(gateway, approver, approval, "approve").status == 200
