@@ -159,7 +159,7 @@ class Bookkeeping:
                 lock=ledger.lock,
                 payers=ledger.folds.accounts.path(payer) if payer else (),
                 keep=self.keep,
-                desk=make_desk(self._config, self._clock, self._secrets, ledger.folds, self._judge),
+                desk=make_desk(self._config, self._clock, self._secrets, lambda: ledger.folds, self._judge),
             )
             terms = dict(self._terms(engine, identify))
             if not ledger.is_published and settings.content.get("level") not in TEXT_LEVELS:

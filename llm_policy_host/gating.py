@@ -13,7 +13,7 @@ from .core.vm import Vm
 from .ledger.desk import TTL_MS, Desk
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
     from typing import Any
 
@@ -42,8 +42,10 @@ def make_judge(config: Config, schema: Mapping[str, Any]) -> Judge | None:
     return None
 
 
-def make_desk(config: Config, clock: Clock, secrets: SecretSource, folds: Folds, judge: Judge | None) -> Desk:
-    """Make the desk over the folds of a config's ledger."""
+def make_desk(
+    config: Config, clock: Clock, secrets: SecretSource, folds: Callable[[], Folds], judge: Judge | None
+) -> Desk:
+    """Make the desk over the folds of a config's ledger, as they are whenever it asks."""
 
     @cache
     def digests() -> Digests:
@@ -54,7 +56,7 @@ def make_desk(config: Config, clock: Clock, secrets: SecretSource, folds: Folds,
         return digests().ref(tenant, data)
 
     ttl_ms = config.settings.approvals.get("ttl_ms", TTL_MS)
-    return Desk(folds.approvals, folds.sessions, folds.accounts, judge, ref, clock.now_ms, ttl_ms)
+    return Desk(folds, judge, ref, clock.now_ms, ttl_ms)
 
 
 def _secret(config: Config, secrets: SecretSource) -> bytes:

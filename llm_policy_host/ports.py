@@ -223,8 +223,11 @@ class FlowPage(Protocol):
     def refused(self, code: str) -> None:
         """Note that there is no such flow."""
 
-    async def admitted(self, identity: str, bound_ms: int, term: Plain) -> None:
-        """Note the flow that runs; what it would be resumed from is kept, where such things are."""
+    async def admitted(self, identity: str, bound_ms: int, term: Plain) -> Refused | None:
+        """Note the flow that runs; what it would be resumed from is kept, where such things are.
+
+        A refusal says why it does not run.
+        """
 
     def end(self, error: str | None, *, is_cancelled: bool = False) -> Awaitable[None] | None:
         """Note how it ended."""

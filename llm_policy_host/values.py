@@ -114,10 +114,11 @@ class Origin:
     """Who asks, and through what: what the ledger notes of a request beside its contract (spec 5.2).
 
     `approval` names the approval of a request that is asked again, to go on where it was put off.
-    `accounts` is the path that pays, the leaf first, by whose root the `tenant` is named; `idem` the digest
-    of an Idempotency-Key; `parent` the run that this one is a part of, as its `node`; `is_resumable` says
-    that its answer is to be kept, where answers may be, for whoever goes on after a restart; `content` is the
-    most that may be kept of what is said (spec 5.6), None as much as the operator lets be.
+    `accounts` is the path that pays, the leaf first, by whose root the `tenant` is named; `grant` the digest
+    of the caveats of his key; `idem` that of an Idempotency-Key; `parent` the run that this one is a part of,
+    as its `node`; `is_resumable` says that its answer is to be kept, where answers may be, for whoever goes
+    on after a restart; `content` is the most that may be kept of what is said (spec 5.6), None as much as the
+    operator lets be.
     """
 
     api: str = "python"
@@ -125,6 +126,7 @@ class Origin:
     tenant: str | None = None
     accounts: tuple[str, ...] = ()
     key_id: str | None = None
+    grant: str | None = None
     session: str | None = None
     idem: str | None = None
     parent: str | None = None

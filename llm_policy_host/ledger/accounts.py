@@ -40,6 +40,10 @@ class Emitted(Protocol):
         """The run it belongs to."""
 
     @property
+    def parent(self) -> str | None:
+        """The flow that its run is a part of."""
+
+    @property
     def core(self) -> dict[str, Any]:
         """Its deterministic part."""
 

@@ -1,11 +1,13 @@
 """Attempts that wait for a person, as a fold over events: who asked, for what, and what was decided.
 
 INVARIANT: nobody decides on his own request: not by the key that made it nor by one narrowed from it, which
-has its id, and not from the session that it came through.
+has its id, and not from the session that it came through. Whom it is answered to is narrower: the very key
+that asked, since what another of the same id may is something else.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +17,9 @@ from llm_policy_host.errors import LedgerError
 from .event import Draft
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
+
+    from llm_policy_host.values import Origin
 
     from .accounts import Emitted
     from .event import Event
@@ -30,12 +34,19 @@ STATES: Final[Mapping[str, str]] = {
 """What each decision makes of what waits for it."""
 
 GRANTED: Final = frozenset({"approved", "redirected"})
+EXPIRED: Final = "approval_expired"
+"""The error of a run that nobody let go on in time, or that nobody came for once he might."""
+
 _REMEMBERED: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """An attempt that was not made, because a gate held."""
+    """An attempt that was not made, because a gate held.
+
+    `until_ms` is when it must be decided; once it may go on, when whoever asked must have come for it: from
+    the decision on he has as long as there was to decide.
+    """
 
     id: str
     run: str
@@ -50,6 +61,7 @@ class Asking:
     parked: str | None
     request: str | None
     key_id: str | None
+    grant: str | None
     session: str | None
     accounts: tuple[str, ...] = ()
     state: str = WAITING
@@ -62,6 +74,11 @@ class Asking:
             session is not None and session == self.session
         )
 
+    def is_asked_by(self, tenant: str, origin: Origin) -> bool:
+        """Whether a request is by who asked for it: with the same caveats, and in the same session."""
+        theirs = (tenant, origin.key_id, origin.grant, origin.session)
+        return theirs == (self.tenant, self.key_id, self.grant, self.session)
+
 
 class Approvals:
     """The fold: all that wait, and the last of those that do no longer."""
@@ -71,6 +88,7 @@ class Approvals:
         self._granted: dict[str, Asking] = {}
         self._over: OrderedDict[str, Asking] = OrderedDict()
         self._by_run: dict[str, str] = {}
+        self._first_ms: float = math.inf
 
     def find(self, approval: str) -> Asking | None:
         """Give one by its id."""
@@ -85,11 +103,13 @@ class Approvals:
         found = [*self._over.values(), *self._granted.values(), *self._waiting.values()]
         return sorted(found, key=lambda asking: (asking.asked_ms, asking.id))
 
-    def due(self, now_ms: int) -> Iterator[Asking]:
-        """Give those whose time is over."""
-        for asking in self._waiting.values():
-            if asking.until_ms <= now_ms:
-                yield asking
+    def due(self, now_ms: int) -> list[Asking]:
+        """Give those whose time is over; quick until the first one's is."""
+        if now_ms < self._first_ms:
+            return []
+        open_ = [*self._waiting.values(), *self._granted.values()]
+        self._first_ms = min((asking.until_ms for asking in open_), default=math.inf)
+        return [asking for asking in open_ if asking.until_ms <= now_ms]
 
     def check(self, draft: Emitted, ts: int) -> None:
         """Refuse a decision on one's own request, and one that comes too late."""
@@ -109,6 +129,7 @@ class Approvals:
         if kind == "ApprovalRequested":
             asking = _asking(event)
             self._waiting[asking.id] = asking
+            self._first_ms = min(self._first_ms, asking.until_ms)
             self._by_run[asking.run] = asking.id
         elif run in self._by_run:
             self._go_on(kind, run or "", event)
@@ -116,24 +137,30 @@ class Approvals:
     def _go_on(self, kind: str, run: str, event: Event) -> None:
         name = self._by_run[run]
         if kind == "ApprovalDecided":
-            core = event.core
-            asking = replace(
-                self._waiting.pop(name),
-                state=STATES[core["decision"]],
-                redirected=core.get("target"),
-                decided_by=core.get("key_id") or event.by,
-            )
-            if asking.state in GRANTED:
-                self._granted[name] = asking
-            else:
-                self._end(asking)
+            self._decide(name, event)
             return
         # the run goes on, or is over
         del self._by_run[run]
         place = self._waiting if name in self._waiting else self._granted
         if name in place:
-            asking = place.pop(name)
-            self._end(replace(asking, state="used" if kind == "AttemptProposed" else "ended"))
+            is_expired = event.core.get("error") == EXPIRED
+            state = "used" if kind == "AttemptProposed" else "expired" if is_expired else "ended"
+            self._end(replace(place.pop(name), state=state))
+
+    def _decide(self, name: str, event: Event) -> None:
+        core, asking = event.core, self._waiting.pop(name)
+        asking = replace(
+            asking,
+            state=STATES[core["decision"]],
+            redirected=core.get("target"),
+            decided_by=core.get("key_id") or event.by,
+            until_ms=event.ts + asking.until_ms - asking.asked_ms,
+        )
+        if asking.state in GRANTED:
+            self._granted[name] = asking
+            self._first_ms = min(self._first_ms, asking.until_ms)
+        else:
+            self._end(asking)
 
     def _end(self, asking: Asking) -> None:
         self._over[asking.id] = asking
@@ -157,6 +184,7 @@ def _asking(event: Event) -> Asking:
         refs.get("state"),
         refs.get("request"),
         core.get("key_id"),
+        core.get("grant"),
         core.get("session"),
         tuple(core.get("accounts") or ()),
     )
@@ -177,6 +205,15 @@ def decided(
     core |= {name: value for name, value in given.items() if value is not None}
     drafts = [Draft("ApprovalDecided", by, asking.tenant, asking.run, core=core)]
     if STATES[decision] not in GRANTED:
-        error = {"attempts": asking.attempt - 1, "error": f"approval_{STATES[decision]}"}
-        drafts.append(Draft("RunFailed", "host", asking.tenant, asking.run, core=error))
+        drafts.append(_ended(asking, f"approval_{STATES[decision]}"))
     return drafts
+
+
+def expired(asking: Asking) -> list[Draft]:
+    """Give the events that end one whose time is over: nobody decided, or nobody came."""
+    return decided(asking, "expire", "host") if asking.state == WAITING else [_ended(asking, EXPIRED)]
+
+
+def _ended(asking: Asking, error: str) -> Draft:
+    core = {"attempts": asking.attempt - 1, "error": error}
+    return Draft("RunFailed", "host", asking.tenant, asking.run, core=core)

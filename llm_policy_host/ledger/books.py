@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import threading
 from collections import OrderedDict
+from contextlib import contextmanager
 from os import urandom
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +15,7 @@ from llm_policy_host.errors import LedgerError
 from llm_policy_host.ports import Reopened
 from llm_policy_host.values import Origin, Turned
 
-from .approvals import decided
+from .approvals import expired
 from .contexts import Contexts
 from .desk import STALE, read_parked, route_of
 from .digests import Memo, params_digest, shape_digest, without_addresses
@@ -25,11 +26,12 @@ from .pages import RunEntry
 from .waiting import WAITS, read_contract
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 
     from llm_policy_host.ports import Books, Clock, Grounds, Keep, Pricer, Provider
     from llm_policy_host.values import Call, Contract, Estimate, Plain
 
+    from .approvals import Asking
     from .desk import Desk
     from .event import Event
     from .log import Log
@@ -99,6 +101,7 @@ class LedgerBooks:
         self._known: OrderedDict[str, None] = OrderedDict()
         self._policies: OrderedDict[str, str] = OrderedDict()
         self._ending: set[asyncio.Task[Any]] = set()
+        self._sweeping: asyncio.Task[None] | None = None
         self._catalog = encode(without_addresses(catalog))
         self.catalog_id = blob_digest(self._catalog)
         self.contexts = Contexts(self.blob)
@@ -123,7 +126,11 @@ class LedgerBooks:
         asking = desk.again(entry.tenant, contract)
         if isinstance(asking, Turned):
             return asking
-        parked = read_parked(self.log.store.blob_get(asking.parked or ""))
+        try:
+            parked = read_parked(self.log.store.blob_get(asking.parked or ""))
+        except BaseException:
+            desk.put_back(asking)
+            raise
         entry.take_up(asking, shape, parked["page"])
         if parked["page"]["catalog"] != self.catalog_id:
             entry.give_up(STALE)
@@ -138,7 +145,11 @@ class LedgerBooks:
         if asking is None or data is None:
             return None
         his = Origin(
-            tenant=asking.tenant, accounts=asking.accounts, key_id=asking.key_id, session=asking.session
+            tenant=asking.tenant,
+            accounts=asking.accounts,
+            key_id=asking.key_id,
+            grant=asking.grant,
+            session=asking.session,
         )
         return read_contract(data, dataclasses.replace(origin or his, approval=approval))
 
@@ -149,18 +160,25 @@ class LedgerBooks:
         return self.desk.paying(session) or self.payers
 
     def _sweep(self) -> None:
-        """Deny what waited too long; its reservation is free again."""
-        if self.desk is None:
+        """End what waited too long, for a decision or for who asked; its reservation is free again."""
+        if self.desk is None or self._sweeping is not None:
             return
-        drafts = [
-            draft
-            for asking in self.desk.approvals.due(self.clock.now_ms())
-            for draft in decided(asking, "expire", "host")
-        ]
-        if drafts and self.is_shared:
-            self.spawn(self.accept(drafts))
-        elif drafts:
-            self.append(drafts)
+        due = self.desk.approvals.due(self.clock.now_ms())
+        if due and self.is_shared:
+            self._sweeping = self.spawn(self._expire_there(due))
+            return
+        for asking in due:
+            with _unless_earlier():
+                self.append(expired(asking))
+
+    async def _expire_there(self, due: Sequence[Asking]) -> None:
+        try:
+            for asking in due:
+                with _unless_earlier():
+                    for draft in expired(asking):
+                        await self.accept([draft])
+        finally:
+            self._sweeping = None
 
     def begin_flow(self, contract: Contract, *, is_stream: bool, run: str | None = None) -> FlowEntry:
         """Open a flow's page, or that of one that goes on."""
@@ -273,6 +291,16 @@ class LedgerBooks:
         _remember(self._policies, policy_id, name)
         core = {"policy_id": policy_id}
         return Draft("PolicyPublished", by, "local", core=core, refs={"policy": name})
+
+
+@contextmanager
+def _unless_earlier() -> Iterator[None]:
+    """Leave alone what somebody else has decided or ended a moment ago."""
+    try:
+        yield
+    except LedgerError as error:
+        if error.code != "lineage":
+            raise
 
 
 def _remember(known: OrderedDict[str, Any], name: str, value: Any) -> None:  # noqa: ANN401 - of either

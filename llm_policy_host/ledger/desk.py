@@ -9,7 +9,7 @@ from llm_policy_host.errors import LedgerError
 from llm_policy_host.values import Approval, Held, Turned
 
 from .amounts import usd_of
-from .approvals import GRANTED, WAITING
+from .approvals import EXPIRED, GRANTED, WAITING
 from .encoding import encode, read
 from .said import request_bytes
 from .sessions import SESSION_ACCOUNT
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 
     from llm_policy_host.values import Contract, Plain
 
-    from .accounts import Accounts
     from .approvals import Approvals, Asking
-    from .sessions import Sessions
+    from .folds import Folds
 
 TTL_MS: Final = 24 * 3_600_000
 """How long an attempt waits for a person, where the config does not say: then it is denied."""
@@ -86,30 +85,35 @@ class Ahead:
 class Desk:
     """Says which attempt waits, and gives back what was put off to who asks for it again."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - the composition root fills it
+    def __init__(
         self,
-        approvals: Approvals,
-        sessions: Sessions,
-        accounts: Accounts,
+        folds: Callable[[], Folds],
         judge: Judge | None,
         ref: Callable[[str, bytes], str],
         now_ms: Callable[[], int],
         ttl_ms: int = TTL_MS,
     ) -> None:
-        """Take the folds of a log; `ref` gives the keyed digest of a tenant's bytes."""
-        self.approvals = approvals
-        self.sessions = sessions
+        """Take who gives the folds of a log, which are others once it was read again.
+
+        `ref` gives the keyed digest of a tenant's bytes.
+        """
         self.ttl_ms = ttl_ms
-        self._accounts = accounts
+        self._folds = folds
         self._judge = judge
         self._ref = ref
         self._now_ms = now_ms
         self._taken: set[str] = set()
         self.has_gates = judge is not None
 
+    @property
+    def approvals(self) -> Approvals:
+        """Give what waits, as it is now."""
+        return self._folds().approvals
+
     def held(self, candidate: Mapping[str, Any], ahead: Ahead) -> Held | None:
         """Give the gate that holds for an attempt."""
-        if ahead.session is not None and ahead.shape.get("tools") and self.sessions.is_steward(ahead.session):
+        session = ahead.session
+        if session is not None and ahead.shape.get("tools") and self._folds().sessions.is_steward(session):
             return STEWARD
         if self._judge is None:
             return None
@@ -119,11 +123,11 @@ class Desk:
     def _facts(self, ahead: Ahead) -> dict[str, Plain]:
         hold, shape = ahead.hold, ahead.shape
         left: Mapping[str, int] = {}
-        spent = 0
-        if ahead.account is not None and ahead.account in self._accounts:
+        spent, accounts = 0, self._folds().accounts
+        if ahead.account is not None and ahead.account in accounts:
             now_ms = self._now_ms()
-            left = self._accounts.remaining(ahead.account, now_ms)
-            spent = self._accounts.balance(ahead.account, now_ms).used["usd_micro"]
+            left = accounts.remaining(ahead.account, now_ms)
+            spent = accounts.balance(ahead.account, now_ms).used["usd_micro"]
         return {
             "attempt": ahead.attempt,
             "estimate_tokens": hold.get("tokens"),
@@ -141,8 +145,8 @@ class Desk:
 
     def paying(self, session: str) -> tuple[str, ...]:
         """Give the path from a session's own account, where it has one."""
-        own = SESSION_ACCOUNT + session
-        return self._accounts.path(own) if own in self._accounts else ()
+        own, accounts = SESSION_ACCOUNT + session, self._folds().accounts
+        return accounts.path(own) if own in accounts else ()
 
     def request(self, tenant: str, contract: Contract) -> str:
         """Name what a caller asked, so that nobody learns it from the name."""
@@ -153,18 +157,29 @@ class Desk:
         """Find what a caller asks for again, by its approval; or say why he gets nothing of it."""
         origin = contract.origin
         asking = self.approvals.find(origin.approval or "")
-        is_his = asking is not None and asking.tenant == tenant
-        if asking is None or not is_his or (asking.key_id, asking.session) != (origin.key_id, origin.session):
+        if asking is None or not asking.is_asked_by(tenant, origin):
             return Turned("approval_unknown")
         if asking.request != self.request(tenant, contract):
             return Turned("approval_mismatch", asking.run)
         if asking.state == WAITING:
             return _waits(asking, self._now_ms())
-        if asking.state not in GRANTED or asking.id in self._taken:
-            state = "used" if asking.state in GRANTED or asking.state == "ended" else asking.state
+        is_granted = asking.state in GRANTED
+        if not is_granted or asking.id in self._taken:
+            state = "used" if is_granted or asking.state == "ended" else asking.state
             return Turned(f"approval_{state}", asking.run)
-        self._taken.add(asking.id)
+        if asking.until_ms <= self._now_ms():
+            return Turned(EXPIRED, asking.run)
+        # of those taken before only such are left as the log does not yet have
+        self._taken = {each for each in self._taken if self._is_granted(each)} | {asking.id}
         return asking
+
+    def put_back(self, asking: Asking) -> None:
+        """Let one be taken again that could not go on."""
+        self._taken.discard(asking.id)
+
+    def _is_granted(self, approval: str) -> bool:
+        found = self.approvals.find(approval)
+        return found is not None and found.state in GRANTED
 
 
 def _usd(micro: int | None) -> float | None:
@@ -173,7 +188,7 @@ def _usd(micro: int | None) -> float | None:
 
 def _waits(asking: Asking, now_ms: int) -> Turned:
     if asking.until_ms <= now_ms:
-        return Turned("approval_expired", asking.run)
+        return Turned(EXPIRED, asking.run)
     return Turned(APPROVAL_REQUIRED, asking.run, told(asking))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from llm_policy_host.errors import LedgerError
 from llm_policy_host.spelling import encode
 
 from .amounts import count
 from .event import NONE, Draft
+from .folds import TURNS_EXCEEDED
 from .kinds import NAME, expression, is_code
 from .said import REQUEST, request_bytes
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from .books import LedgerBooks
 
+_UNTOLD: Final = frozenset({"store", TURNS_EXCEEDED})
 _is_name = expression(NAME)
 
 
@@ -96,14 +98,14 @@ class Entry:
     def _flush_end(self) -> None:
         """Let everything be accepted.
 
-        A paid answer is given also when the store takes no more: the ledger is read as it is at the next
-        start, and an attempt without outcome is then in doubt.
+        Of a request beyond its session's turns nothing is. A paid answer is given also when the store takes
+        no more: the ledger is read as it is at the next start; an attempt without outcome is then in doubt.
         """
         self._drafts += self._books.faults()
         try:
             self._flush()
         except LedgerError as error:
-            if error.code != "store":
+            if error.code not in _UNTOLD:
                 raise
 
     async def _accept_end(self) -> None:
@@ -111,7 +113,7 @@ class Entry:
         try:
             await self._accept()
         except LedgerError as error:
-            if error.code != "store":
+            if error.code not in _UNTOLD:
                 raise
 
 

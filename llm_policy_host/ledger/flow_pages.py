@@ -9,12 +9,13 @@ from llm_policy_host.clock import standing
 
 from .amounts import count
 from .entry import Entry, code_of
+from .folds import AccountRefusedError
 from .kept import FLOW, flow_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from llm_policy_host.values import Contract, Plain
+    from llm_policy_host.values import Contract, Plain, Refused
 
     from .books import LedgerBooks
 
@@ -34,18 +35,23 @@ class FlowEntry(Entry):
         self._received(None, is_flow=True)
         self._say("RequestRejected", {"code": code_of(code)})
 
-    async def admitted(self, identity: str, bound_ms: int, term: Plain) -> None:
+    async def admitted(self, identity: str, bound_ms: int, term: Plain) -> Refused | None:
         """Note the flow that runs, before any of its nodes does; its texts are no part of it."""
         if self._is_resumed:
-            return
+            return None
         await self._keep(term)
         self._received(None, is_flow=True)
         self._say("PolicyAdmitted", {"deadline_ms": count(bound_ms), "policy_id": identity})
         self._is_admitted = True
-        if self._books.is_shared:
-            await asyncio.shield(self._books.spawn(self._accept()))
-        else:
-            self._flush()
+        try:
+            if self._books.is_shared:
+                await asyncio.shield(self._books.spawn(self._accept()))
+            else:
+                self._flush()
+        except AccountRefusedError as error:
+            self._is_admitted = False  # it has not even begun
+            return error.said
+        return None
 
     async def _keep(self, term: Plain) -> None:
         """Keep what the flow would be resumed from, before the ledger knows it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llm_policy_host.errors import LedgerError
+from llm_policy_host.values import Refused
 
 from .account import Refusal
 from .accounts import Accounts
@@ -28,6 +29,7 @@ class AccountRefusedError(LedgerError):
     def __init__(self, refusal: Refusal) -> None:
         self.refusal = refusal
         what = f" ({refusal.resource})" if refusal.resource else ""
+        self.said = Refused(refusal.code, refusal.resource, refusal.account, refusal.until_ms)
         super().__init__(refusal.code, "accounts", f"{refusal.code}: `{refusal.account}`{what}")
 
 

@@ -70,11 +70,15 @@ class Budget:
 @quick
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a key gives: the intersection of its caveats. A set that is absent allows all."""
+    """What a key gives: the intersection of its caveats. A set that is absent allows all.
+
+    `chain` is the digest of its id and of its caveats in their order: no other key has it.
+    """
 
     key_id: str
     caveats: Caveats = field(repr=False)
     budgets: tuple[Budget, ...] = ()
+    chain: str = ""
 
     @property
     def rights(self) -> frozenset[str]:
@@ -256,7 +260,8 @@ def _read(given: _Given) -> Grant | KeyRefusal:
             budgets.append(Budget(account, row.resource, value, row.window))
     if len(budgets) > MAX_BUDGETS:
         return "too_many_caveats"
-    return Grant(given.key_id, left, tuple(budgets))
+    chain = hashlib.sha256(given.key_id.encode() + b"." + given.raw).hexdigest()
+    return Grant(given.key_id, left, tuple(budgets), chain)
 
 
 def _parse(line: bytes) -> tuple[str, Any] | KeyRefusal:

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections import deque
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 from llm_policy_host.errors import LedgerError, UsageError
@@ -43,6 +43,8 @@ class Log:
         self.clock = clock
         self._make_fold = make_fold
         self.chain = self._begin()
+        self._is_ahead = False
+        """Whether the chain has what the store refused: nothing is taken on it before it is read again."""
         self._waiting: list[_Waiting] = []
         self._committing: asyncio.Task[None] | None = None
         self._turn = threading.Lock()
@@ -121,6 +123,8 @@ class Log:
             self._turn.release()
 
     def _committed(self, drafts: Sequence[Draft], take: Take) -> list[Event | LedgerError]:
+        if self._is_ahead:
+            self._read_again()
         stored = self.chain.seq
         try:
             with self.store.transaction() as transaction:
@@ -128,10 +132,19 @@ class Log:
                 transaction.insert([each[:6] for each in made if not isinstance(each, LedgerError)])
         except BaseException:
             if self.chain.seq != stored:
-                # the store took nothing of it: what is known is read again from the start
-                self.chain = self._begin()
+                # the store took nothing of it
+                self._is_ahead = True
+                with suppress(LedgerError):
+                    self._read_again()
             raise
         return made
+
+    def _read_again(self) -> None:
+        """Know what the store has, and no more; until then what was known is: nobody sees an empty ledger."""
+        chain = self._begin()
+        for line in self.store.lines():
+            chain.follow(line)
+        self.chain, self._is_ahead = chain, False
 
     def take(self, lines: Sequence[bytes], drafts: Sequence[Draft]) -> list[Event | LedgerError]:
         """Take what others wrote, then drafts; nothing of it counts before the store has it."""

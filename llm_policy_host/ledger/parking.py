@@ -69,7 +69,7 @@ class ParkedEntry(Entry):
         }
         if "usd_micro" in hold:
             self._asking["estimate_micro"] = hold["usd_micro"]
-        for name in ("key_id", "session"):
+        for name in ("key_id", "grant", "session"):
             value = getattr(origin, name)
             if value is not None:
                 self._asking[name] = value
@@ -147,10 +147,9 @@ class ParkedEntry(Entry):
         if not isinstance(error, AccountRefusedError):
             self._is_over = True  # the ledger takes nothing of this run
             raise error
-        said = error.refusal
-        if said.code == TURNS_EXCEEDED:
+        if error.code == TURNS_EXCEEDED:
             self._is_over = True  # it has not even begun
-        return Refused(said.code, said.resource, said.account, said.until_ms)
+        return error.said
 
     async def _durable(self, seq: int) -> None:
         with standing(self._books.clock):

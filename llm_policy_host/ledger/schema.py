@@ -249,6 +249,7 @@ ROWS: Mapping[str, Row] = {
             "hold": optional(_AMOUNTS),
             "accounts": optional(names(16)),
             "key_id": optional(NAME),
+            "grant": optional(DIGEST),
             "session": optional(NAME),
         },
         obs={"until_ms": optional(COUNT)},

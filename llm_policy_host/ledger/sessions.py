@@ -1,7 +1,7 @@
 """Sessions as a fold over events: their mode, their turns, and how many they may take.
 
-What a session may spend is an account of its own, `session:NAME`, below the account that pays: spending is
-held and settled in one place.
+A turn is a request of a caller's: a flow is one, whatever its parts are. What a session may spend is an
+account of its own, `session:NAME`, below the account that pays: spending is held and settled in one place.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class Sessions:
 
     def is_used_up(self, draft: Emitted) -> bool:
         """Whether an event is a request to a session that has had all its turns."""
-        name = draft.core.get("session") if draft.type == "RequestReceived" else None
+        is_turn = draft.type == "RequestReceived" and draft.parent is None
+        name = draft.core.get("session") if is_turn else None
         found = None if name is None else self._sessions.get(name)
         return found is not None and not found.has_turns
 
@@ -78,7 +79,7 @@ class Sessions:
             return
         if kind == "RequestReceived":
             found = self._sessions.get(core.get("session") or "")
-            if found is not None:
+            if found is not None and event.parent is None:
                 found.turns += 1
         elif kind == "SessionOpened":
             self._sessions[core["session"]] = _session(core, event.ts)

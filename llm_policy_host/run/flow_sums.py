@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from llm_policy_host.values import Cost, Response, Result, Trace, Usage
 
@@ -16,10 +16,21 @@ if TYPE_CHECKING:
 _BASES = ("reported", "subscription", "computed", "estimated", "unknown")
 
 
+CUT: Final = "cut"
+"""In a flow's trace: the nodes that were under way when another failed; what they took is not known."""
+
+
 def whole(
-    flow: IdentifiedFlow, results: Mapping[int, Result], text: str | None, failed: int | None = None
+    flow: IdentifiedFlow,
+    results: Mapping[int, Result],
+    text: str | None,
+    failed: int | None = None,
+    cut: Sequence[int] = (),
 ) -> Result:
-    """Join the results of nodes, by their places; without a text the one that failed says what went wrong."""
+    """Join the results of nodes, by their places; without a text the one that failed says what went wrong.
+
+    `cut` are the places of those that were cancelled then.
+    """
     ordered = [results[place] for place in sorted(results)]
     last = results[failed] if failed is not None else ordered[-1] if ordered else Result(ok=True)
     response = None
@@ -35,7 +46,7 @@ def whole(
         last,
         ok=text is not None,
         response=response,
-        trace=_trace(flow, results, last),
+        trace=_trace(flow, results, last, cut),
         failures=tuple(failure for one in ordered for failure in one.failures),
         changes=tuple(change for one in ordered for change in one.changes),
         cost=_cost([one.cost for one in ordered]),
@@ -54,12 +65,13 @@ def longest(
     return max(until.values(), default=0)
 
 
-def _trace(flow: IdentifiedFlow, results: Mapping[int, Result], last: Result) -> Trace:
+def _trace(flow: IdentifiedFlow, results: Mapping[int, Result], last: Result, cut: Sequence[int]) -> Trace:
     ordered = [(flow.nodes[place], results[place]) for place in sorted(results)]
     nodes = [
         {"id": node.id, "run": one.run_id, "error": one.error, "trace": dict(one.trace.raw)}
         for node, one in ordered
     ]
+    ended = [flow.nodes[place].id for place in cut]
     begun = [one.trace.started_at_ms for _, one in ordered if one.trace.started_at_ms is not None]
     return dataclasses.replace(
         last.trace,
@@ -68,7 +80,7 @@ def _trace(flow: IdentifiedFlow, results: Mapping[int, Result], last: Result) ->
         policy_fingerprint=flow.fingerprint,
         started_at_ms=min(begun, default=None),
         total_latency_ms=longest(flow, results, lambda one: one.trace.total_latency_ms),
-        raw={"flow": flow.identity, "nodes": nodes},
+        raw={"flow": flow.identity, "nodes": nodes, **({CUT: ended} if ended else {})},
     )
 
 

@@ -19,6 +19,7 @@ from llm_policy_host.core.language import Refusal
 from llm_policy_host.errors import LedgerError
 from llm_policy_host.values import NOTHING, Contract, Result, StreamChunk, nothing
 
+from .driver import BUDGET_EXCEEDED
 from .flow_forms import bound
 from .flow_sums import longest, whole
 from .flow_texts import assemble, openai_words, refusal_of, text_of
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from llm_policy_host.core.language import FlowNode, IdentifiedFlow
     from llm_policy_host.ports import Clock, FlowPage
+    from llm_policy_host.values import Refused
 
     from .driver import Driver
 
@@ -129,8 +131,8 @@ class FlowRun:
             result = Result(ok=False, error="policy_refused", refusal=dataclasses.asdict(flow))
         else:
             try:
-                await self._page.admitted(flow.identity, self._left_ms(), flow.term)
-                result = await self._played(flow)
+                refused = await self._page.admitted(flow.identity, self._left_ms(), flow.term)
+                result = await self._played(flow) if refused is None else _unpaid(refused)
             except BaseException as error:
                 if not _is_anothers(error):
                     self._page.end("cancelled", is_cancelled=True)
@@ -156,7 +158,8 @@ class FlowRun:
                 failed = self._note(over, tasks, outputs)
         finally:
             await _cancel(tasks)
-        return whole(flow, self._results, outputs.get(len(flow.nodes) - 1), failed)
+        cut = sorted(tasks.values())
+        return whole(flow, self._results, outputs.get(len(flow.nodes) - 1), failed, cut)
 
     def _begin(
         self, flow: IdentifiedFlow, outputs: dict[int, str], tasks: dict[asyncio.Task[Result], int]
@@ -247,6 +250,10 @@ class FlowRun:
 def node_key(run: str, node: str, begun: int) -> str:
     """Give the key under which a flow's node runs: the ledger takes each once, whoever drives the flow."""
     return sha256(f"{run}\n{node}\n{begun}".encode()).hexdigest()
+
+
+def _unpaid(refused: Refused) -> Result:
+    return Result(ok=False, error=BUDGET_EXCEEDED, refusal=dataclasses.asdict(refused))
 
 
 def _is_anothers(error: BaseException) -> bool:

@@ -11,8 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
 
+from llm_policy_host.errors import LedgerError
+
 from .body import parse_record, read_body, write_json
-from .errors import Problem, RefusedError
+from .errors import Problem, RefusedError, unrecorded
 from .gateway import asked_of
 from .metrics import CONTENT_TYPE
 from .openapi import document
@@ -138,6 +140,8 @@ class _Rest:
                 status, body = await handler(request, caller)
             except RefusedError as refused:
                 return _refusal(refused.problem)
+            except LedgerError as error:
+                return _refusal(unrecorded(error))
             return _json(status, body)
 
         return answer
@@ -177,6 +181,8 @@ class _Rest:
             response = _json(200, count_tokens(parse_record(data)))
         except RefusedError as refused:
             return _refusal(refused.problem, anthropic_error)
+        except LedgerError as error:
+            return _refusal(unrecorded(error), anthropic_error)
         response.headers.update(ESTIMATED)
         return response
 

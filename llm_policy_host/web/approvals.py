@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from llm_policy_host.errors import LedgerError
 from llm_policy_host.ledger.amounts import usd_of
 from llm_policy_host.ledger.approvals import WAITING, decided
+from llm_policy_host.ledger.sessions import is_session_name
 from llm_policy_host.run.parking import refusal_of
 
 from .errors import RefusedError, invalid
@@ -105,17 +104,18 @@ def _check_target(gateway: Gateway, till: Till, asking: Asking, target: Any) -> 
 
 
 async def write_drafts(till: Till, drafts: Sequence[Draft]) -> None:
-    """Write events outside of any run of this process; another may have been quicker."""
+    """Write events outside of any run of this process, until one is refused."""
     ledger = till.ledger
     try:
-        # several processes take turns by the store's own lock
-        with nullcontext() if ledger.log.is_shared else ledger.lock:
-            made = await asyncio.gather(
-                *(ledger.log.accept(draft) for draft in drafts), return_exceptions=True
-            )
-        for each in made:
-            if isinstance(each, BaseException):
-                raise each
+        if ledger.log.is_shared:
+            # several processes take turns by the store's own lock
+            for draft in drafts:
+                await ledger.log.accept(draft)
+        else:
+            # INVARIANT: its holder awaits nothing: who else asks for the lock on this loop stops the loop
+            with ledger.lock:
+                for draft in drafts:
+                    ledger.log.append(draft)
     except LedgerError as error:
         if error.code not in _REFUSED:
             raise
@@ -175,7 +175,12 @@ def told(asking: Asking) -> Body:
 def session_of(headers: Mapping[bytes, bytes]) -> str | None:
     """Read the name of a request's session."""
     given = headers.get(SESSION_HEADER.encode())
-    return None if given is None else given.decode("latin-1")
+    if given is None:
+        return None
+    name = given.decode("latin-1")
+    if not is_session_name(name):
+        raise invalid("is no name of a session", SESSION_HEADER)
+    return name
 
 
 def approval_of(headers: Mapping[bytes, bytes]) -> str | None:

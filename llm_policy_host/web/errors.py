@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -11,7 +12,10 @@ from llm_policy_host.values import nothing
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from llm_policy_host.errors import LedgerError
     from llm_policy_host.values import Failure, Result
+
+_log = logging.getLogger("llm_policy.gateway")
 
 _TYPES: Final[Mapping[int, str]] = {
     400: "invalid_request_error",
@@ -70,6 +74,12 @@ class RefusedError(Exception):
     def __init__(self, status: int, code: str, message: str, param: str | None = None, **rest: Any) -> None:  # noqa: ANN401
         self.problem = Problem(status, code, message, param, **rest)
         super().__init__(message)
+
+
+def unrecorded(error: LedgerError) -> Problem:
+    """Say that the ledger refused an event of ours, or took none; the log says which rule and where."""
+    _log.error("the ledger refused an event: %s at %s", error.code, error.path)
+    return Problem(503, "ledger_unavailable", "the ledger takes no events now")
 
 
 def invalid(message: str, param: str | None = None, code: str = "invalid_request") -> RefusedError:

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from llm_policy_host.ports import Timer
     from llm_policy_host.values import Approval, Contract, StreamChunk
 
+    from .claims import Answer, Claim
     from .gateway import Parts, Receive, Send
     from .host import GatewayHost
-    from .repeats import Answer, Claim
     from .skin import Asked, Encoder, Skin
 
 _JSON = (b"content-type", b"application/json")

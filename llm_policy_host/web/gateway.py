@@ -14,11 +14,12 @@ from llm_policy_host.errors import LedgerError
 
 from .approvals import approval_of, session_of
 from .body import parse_record, read_body
-from .errors import Problem, RefusedError, invalid
+from .claims import Claim
+from .errors import Problem, RefusedError, invalid, unrecorded
 from .exchange import Departure, Exchange
 from .keys import check_rights
 from .limits import Gate, Limits
-from .repeats import Claim, Repeats, digest_of, key_of, taken
+from .repeats import Repeats, digest_of, key_of, taken
 from .skin import Asked
 from .till import content_of
 
@@ -83,8 +84,7 @@ class Gateway:
                 raise
             exchange.note(499)
         except LedgerError as error:
-            _log.error("the ledger refused an event: %s at %s", error.code, error.path)
-            await exchange.refuse(Problem(503, "ledger_unavailable", "the ledger takes no events now"))
+            await exchange.refuse(unrecorded(error))
         except Exception as error:  # noqa: BLE001 - a defect's text may quote a prompt: only its class is told
             _log.error("a request failed: %s", type(error).__name__)
             await exchange.refuse(Problem(500, "internal_error", "the gateway failed"))
@@ -129,7 +129,10 @@ class Gateway:
             contract = dataclasses.replace(contract, origin=dataclasses.replace(origin, approval=approval))
         check_rights(asked.caller, contract, is_stream=asked.is_stream)
         exchange.accounts = origin.accounts
-        if key is None or approval is not None:
+        if approval is not None:
+            await self._go_on(exchange, host, contract, till, key, known if body else None)
+            return
+        if key is None:
             await self._run(exchange, host, contract)
             return
         await till.refresh(0)
@@ -154,6 +157,40 @@ class Gateway:
             raise taken(run, till.log) from None  # another process was quicker
         finally:
             self.repeats.end(claim, exchange.result, till.keep(), origin.content)
+
+    async def _go_on(
+        self,
+        exchange: Exchange,
+        host: GatewayHost,
+        contract: Contract,
+        till: Till,
+        key: str | None,
+        known: str | None,
+    ) -> None:
+        """Answer what was put off: from then on that is what the key of the first request gives."""
+        origin, log, keep = contract.origin, till.log, till.keep()
+        approval = origin.approval or ""
+        asking = till.folds.approvals.find(approval)
+        if asking is None or not asking.is_asked_by(origin.tenant or "", origin):
+            await self._run(exchange, host, contract)  # which says why not
+            return
+        answer = None if key is None else self.repeats.answer_of(asking.run, key, known, origin, log, keep)
+        if answer is not None:
+            await exchange.repeat(answer)
+            return
+        began = log.chain.lineage.open.get(asking.run)
+        as_then = (exchange.asked.is_stream, origin.api)
+        # in another form it is not what the first request was for
+        is_same = began is not None and (began.request["is_stream"], began.request["api"]) == as_then
+        claim = self.repeats.go_on(asking.run, key, known, origin, log, keep) if is_same else None
+        if claim is None:
+            await self._run(exchange, host, contract)
+            return
+        exchange.remember(claim)
+        try:
+            await self._run(exchange, host, contract)
+        finally:
+            self.repeats.gone_on(claim, exchange.result, approval, keep, origin.content)
 
     async def _run(self, exchange: Exchange, host: GatewayHost, contract: Contract) -> None:
         await self._enter(exchange)

@@ -173,6 +173,7 @@ class Till:
             tenant=purse.tenant,
             accounts=accounts,
             key_id=name or None,
+            grant=None if granted is None else granted.grant.chain,
             session=session,
             content=least_content(content, None if granted is None else granted.grant.content),
         )
@@ -190,8 +191,6 @@ class Till:
             or path[1:] != accounts
         ):
             raise RefusedError(404, "unknown_session", "no such session of yours is open", SESSION_HEADER)
-        if not found.has_turns:
-            raise RefusedError(403, "turns_exceeded", "this session has had all its turns", SESSION_HEADER)
         return path if own in self.folds.accounts else accounts
 
     async def _open(self, tenant: str, core: dict[str, Any]) -> None:

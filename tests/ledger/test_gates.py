@@ -218,6 +218,81 @@ async def test_a_run_that_waits_may_still_take_what_it_had_left() -> None:
         assert (late.error, setting.clock.now_ms() - begun_ms) == ("timeout", 5000)
 
 
+@pytest.mark.parametrize("is_shared", [False, True], ids=["own", "shared"])
+@pytest.mark.parametrize("is_restarted", [False, True], ids=["here", "after a restart"])
+async def test_what_was_let_and_nobody_comes_for_gives_its_reservation_back(
+    *, is_shared: bool, is_restarted: bool
+) -> None:
+    """From its decision on it has as long as it had to be decided; then its run is over, and says so."""
+    store = MemoryStore(is_shared=is_shared)
+    more: dict[str, Any] = {
+        "keys_root": {"env": "ROOT"},
+        "ledger": {"file": "-", "account": "team"},
+        "accounts": {"team": {"calls": 1}},
+        "approvals": {"ttl_ms": 1000},
+        "gates": {"first": {"when": ["is", "tools"]}},
+    }
+    tooled = dataclasses.replace(HELLO, tools=(TOOL,))
+    setting = Setting({"a": [YES]}, store=store, **more)
+    clock = setting.clock
+    await setting.host.prepare()
+    waits = await setting.ask(tooled)
+    await clock.sleep_ms(900)
+    assert waits.approval is not None
+    asking = setting.ledger.folds.approvals.find(waits.approval.id)
+    assert asking is not None
+    for draft in decided(asking, "approve", "operator"):
+        await setting.ledger.log.accept(draft)
+    await clock.sleep_ms(999)
+    assert (await setting.ask()).error == "budget_exceeded"
+    await clock.sleep_ms(1)
+    if is_restarted:
+        await setting.host.close()
+        setting = Setting({"a": [YES]}, store=store, clock=clock, **more)
+    # over a shared ledger who comes next has it expire, and who comes then finds it free
+    late = await setting.ask(again(waits, tooled))
+    assert late.error == "approval_expired"
+    assert (await setting.ask()).ok
+    assert (await setting.ask(again(waits, tooled))).error == "approval_expired"
+    assert setting.ledger.folds.approvals.due(10**15) == []
+    await setting.host.close()
+    setting.check()
+    ends = [event for event in setting.events() if event.type == "RunFailed" and event.run == waits.run_id]
+    assert [(event.by, event.core) for event in ends] == [
+        ("host", {"attempts": 0, "error": "approval_expired"})
+    ]
+
+
+async def test_what_waited_too_long_is_expired_once_however_many_come() -> None:
+    """Over a shared ledger what came meanwhile finds that somebody is at it."""
+    store = MemoryStore(is_shared=True)
+    async with Setting({"a": [YES]}, store=store, gates=ALWAYS, approvals={"ttl_ms": 10}) as setting:
+        await setting.ask()
+        await setting.clock.sleep_ms(10)
+        count, accept = 0, setting.ledger.log.accept
+
+        async def counted(draft: Draft) -> Any:
+            nonlocal count
+            count += draft.type == "ApprovalDecided"
+            return await accept(draft)
+
+        setting.ledger.log.accept = counted  # type: ignore[method-assign]
+        await asyncio.gather(*(setting.ask() for _ in range(5)))
+        assert count == 1
+
+
+async def test_an_approval_whose_state_cannot_be_read_is_not_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Setting({"a": [YES]}, gates=ALWAYS) as setting:
+        waits = await setting.ask()
+        decide(setting, waits, "approve")
+        with monkeypatch.context() as patch:
+            patch.setattr(setting.store, "blob_get", lambda _digest: None)
+            with pytest.raises(LedgerError, match="is no parked run"):
+                await setting.ask(again(waits))
+        assert (await setting.ask(again(waits))).ok
+    setting.check()
+
+
 async def test_two_who_ask_again_at_once_are_one_call() -> None:
     async with Setting({"a": [YES]}, gates=ALWAYS) as setting:
         waits = await setting.ask()
@@ -228,20 +303,68 @@ async def test_two_who_ask_again_at_once_are_one_call() -> None:
     setting.check()
 
 
+POLICY = ["policy", ["top"], ["zero"], ["ordered"], ["id"], ["always", {"action": "next_candidate"}]]
+FLOW = [
+    "flow",
+    {
+        "in": {"kind": "input"},
+        "say": {"kind": "llm", "inputs": ["in"], "policy": POLICY},
+        "out": {"kind": "output", "inputs": ["say"]},
+    },
+]
+
+
 async def test_a_part_of_a_flow_is_not_put_off() -> None:
-    policy = ["policy", ["top"], ["zero"], ["ordered"], ["id"], ["always", {"action": "next_candidate"}]]
-    flow = [
-        "flow",
-        {
-            "in": {"kind": "input"},
-            "say": {"kind": "llm", "inputs": ["in"], "policy": policy},
-            "out": {"kind": "output", "inputs": ["say"]},
-        },
-    ]
     async with Setting({"a": [YES]}, gates=ALWAYS) as setting:
-        result = await setting.ask(dataclasses.replace(HELLO, flow_ir=flow))
+        result = await setting.ask(dataclasses.replace(HELLO, flow_ir=FLOW))
         assert (result.ok, result.error, result.approval) == (False, "approval_required", None)
     setting.check()
+
+
+@pytest.mark.parametrize("is_shared", [False, True], ids=["own", "shared"])
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"flow_ir": FLOW}, {"policy_ir": ["policy", ["bot"], *POLICY[2:]]}, {"policy_ir": ["none"]}],
+    ids=["run", "flow", "nobody is eligible", "no policy"],
+)
+async def test_a_session_without_turns_takes_nothing(more: dict[str, Any], *, is_shared: bool) -> None:
+    contract = dataclasses.replace(HELLO, origin=Origin(session="s"), **more)
+    async with Setting({"a": [YES]}, store=MemoryStore(is_shared=is_shared)) as setting:
+        for draft in opening("s", "operator", "local", max_turns=0):
+            await setting.ledger.log.accept(draft)
+        result = await setting.ask(contract)
+        assert not result.ok
+        if not more or "flow_ir" in more:
+            assert (result.error, (result.refusal or {})["code"]) == ("budget_exceeded", "turns_exceeded")
+    setting.check()
+    assert not [event for event in setting.events() if event.run is not None]
+
+
+async def test_a_gate_holds_also_after_a_commit_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The desk asks the ledger as it is, not as it was."""
+    store = MemoryStore(is_shared=True)
+    tooled = dataclasses.replace(HELLO, tools=(TOOL,), origin=Origin(session="s"))
+    async with Setting({"a": [YES]}, store=store) as setting:
+        waits = dataclasses.replace(tooled, origin=Origin(session="old"))
+        for draft in opening("old", "operator", "local", mode="steward"):
+            await setting.ledger.log.accept(draft)
+        held = await setting.ask(waits)
+
+        def full(*_: object) -> None:
+            raise OSError("no space left")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("llm_policy_host.store.memory.MemoryTransaction.insert", full)
+            with pytest.raises(LedgerError, match="no space left"):
+                await setting.ask()
+        for draft in opening("s", "operator", "local", mode="steward", max_usd_micro=1_000_000):
+            await setting.ledger.log.accept(draft)
+        asked = await setting.ask(tooled)
+        assert asked.approval is not None, asked.error
+        assert setting.ledger.folds.accounts.balance("session:s", 0).held["calls"] == 1
+        decide_all = [found.id for found in setting.ledger.folds.approvals.waiting()]
+        assert decide_all == [held.approval and held.approval.id, asked.approval.id]
+        assert (await setting.ask(again(held, waits))).error == "approval_required"
 
 
 async def test_as_a_steward_a_session_asks_before_calls_with_tools() -> None:

@@ -11,6 +11,7 @@ import pytest
 from llm_policy_host.clock import VirtualClock
 from llm_policy_host.errors import LedgerError, UsageError
 from llm_policy_host.ledger.event import blob_digest
+from llm_policy_host.ledger.folds import Folds
 from llm_policy_host.ledger.log import Log
 from llm_policy_host.ledger.recovery import Recovery, open_log
 from llm_policy_host.ledger.verify import verify
@@ -208,6 +209,40 @@ async def test_a_transaction_that_fails_leaves_the_log_as_the_store_is(
         assert caught.value.code == "store"
     made: Event = await log.accept(draft("PolicyAdmitted", 1))
     assert (made.seq, made.cause) == (2, 1)
+
+
+async def test_what_is_known_stays_known_when_a_commit_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks before the next commit sees what the store has: no balance is gone, and no key."""
+    store = MemoryStore(is_shared=True)
+    log = Log(store, VirtualClock(), Folds)
+    await log.accept(draft("AccountOpened"))
+    name = draft("AccountOpened").core["account"]
+
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    def unread(after_seq: int = 0) -> Iterable[bytes]:
+        if not after_seq:
+            raise LedgerError("store", "ledger", "the connection is gone")
+        return lines(after_seq)
+
+    lines = store.lines
+    for is_gone in (False, True):
+        with monkeypatch.context() as patch:
+            patch.setattr("llm_policy_host.store.memory.MemoryTransaction.insert", full)
+            if is_gone:
+                patch.setattr(store, "lines", unread)
+            with pytest.raises(LedgerError, match="no space left"):
+                await log.accept(draft("RequestReceived", 1))
+            assert name in log.chain.fold.accounts  # type: ignore[union-attr]
+            if is_gone:
+                with pytest.raises(LedgerError, match="is gone"):
+                    await log.accept(draft("RequestReceived", 1))
+            else:
+                assert not log.chain.lineage.open
+    made = await log.accept(draft("RequestReceived", 1))
+    assert made.seq == 2
+    assert verify(store.lines(), fold=Folds()).fault is None
 
 
 async def test_who_commits_on_the_loop_waits_for_no_thread_that_waits_for_the_loop(tmp_path: Path) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llm_policy_host.bookkeeping import memory_ledger
+from llm_policy_host.clock import VirtualClock
+from llm_policy_host.errors import LedgerError
 from llm_policy_host.ledger.keys import narrow
+from llm_policy_host.ledger.sessions import opening
+from llm_policy_host.web.approvals import write_drafts
+from llm_policy_host.web.till import Till
 
 from .caller import CHAT, HI, ask, get
 from .ledgered import ALL, Bank, bearer
@@ -197,6 +204,65 @@ def test_what_nobody_decides_in_time_is_denied(bank: Bank, vendor: Vendor, asker
     assert len(vendor.asked) == 1
 
 
+@pytest.mark.parametrize("mode", ["exclusive", "shared"])
+def test_who_is_told_that_it_was_decided_already_has_ended_nothing(
+    bank: Bank, vendor: Vendor, asker: str, approver: str, mode: str
+) -> None:
+    bank.host["ledger"] = {"file": "ledger.db", "mode": mode}
+    with bank.serving() as gateway:
+        approval = wait_for(gateway, asker)
+        assert decide(gateway, approver, approval, "approve").status == 200
+        late = decide(gateway, approver, approval, "deny")
+        assert (late.status, late.error["code"]) == (409, "approval_decided")
+        assert chat(gateway, asker, approval).status == 200
+    assert len(vendor.asked) == 1
+
+
+async def test_nobody_waits_for_the_ledgers_lock_while_its_holder_waits_for_the_loop() -> None:
+    """Whoever then asked for the lock on the same loop would stop it for good."""
+    clock = VirtualClock(1000)
+    ledger = memory_ledger(clock)
+    till = Till(lambda: ledger, clock, lambda: None, lambda: None)
+
+    async def another() -> bool:
+        is_free = ledger.lock.acquire(blocking=False)
+        if is_free:
+            ledger.lock.release()
+        return is_free
+
+    drafts = opening("s", "gateway", "local", max_usd_micro=5)
+    _, is_free = await asyncio.gather(write_drafts(till, drafts), another())
+    assert is_free
+    assert ledger.log.seq == 2
+
+
+def test_a_decision_through_what_is_no_session_is_the_callers_mistake(
+    bank: Bank, asker: str, approver: str
+) -> None:
+    with bank.serving() as gateway:
+        approval = wait_for(gateway, asker)
+        for name in ("no such name!", "x" * 300, "caf\xe9", ""):
+            refused = decide(gateway, approver, approval, "approve", {"x-llm-policy-session": name})
+            assert (refused.status, refused.error["param"]) == (400, "x-llm-policy-session"), refused.text
+        assert state(gateway, asker, approval) == "waiting"
+
+
+def test_where_the_ledger_takes_no_events_a_decision_is_told_so(
+    bank: Bank, asker: str, approver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise LedgerError("store", "ledger", "no space left")
+
+    with bank.serving() as gateway:
+        approval = wait_for(gateway, asker)
+        ledger = gateway.host.bookkeeping.ledger
+        assert ledger is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(ledger.log, "append", full)
+            told = decide(gateway, approver, approval, "approve")
+        assert (told.status, told.error["code"]) == (503, "ledger_unavailable")
+
+
 def test_a_redirect_goes_where_the_policy_lets_it(
     bank: Bank, vendor: Vendor, asker: str, approver: str
 ) -> None:
@@ -242,6 +308,27 @@ def test_who_may_not_decide_learns_of_nothing(bank: Bank, asker: str) -> None:
             assert get(f"{gateway.url}/x/approvals/{approval}", headers=bearer(key)).status == 404
         assert get(f"{gateway.url}/x/approvals", headers=bearer(other)).data["data"] == []
         assert state(gateway, asker, approval) == "waiting"
+
+
+def test_a_key_of_the_same_id_and_other_caveats_gets_no_answer(
+    bank: Bank, vendor: Vendor, asker: str, approver: str
+) -> None:
+    """A narrowed key may not have asked so itself; and where texts are kept, nothing of its own is asked."""
+    bank.host["content"] = {"level": "plain", "key": {"env": "KEYS_ROOT"}}
+    less = narrow(asker, [("models", ["other"])])
+    least = narrow(less, [("rights", ["call"])])
+    with bank.serving() as gateway:
+        for key, others in ((asker, (less, least)), (narrow(asker, [("content", "plain")]), (asker, less))):
+            approval = wait_for(gateway, key)
+            assert decide(gateway, approver, approval, "approve").status == 200
+            calls = len(vendor.asked)
+            for other in others:
+                headers = {**bearer(other), "x-llm-policy-approval": approval}
+                for body in ({}, ASKING):
+                    refused = ask(gateway.url + CHAT, body, headers=headers)
+                    assert (refused.status, refused.error["code"]) == (404, "approval_unknown"), refused.text
+            assert len(vendor.asked) == calls
+            assert chat(gateway, key, approval).status == 200
 
 
 def test_another_request_does_not_go_on_in_its_place(
@@ -297,6 +384,74 @@ def test_a_run_whose_catalog_is_another_ends(
         assert (stale.status, stale.error["code"]) == (409, "approval_stale")
     assert told(bank, "run-" + approval.split("-")[1])[-1] == "RunFailed"
     assert not vendor.asked
+
+
+ONCE = {"idempotency-key": "once"}
+
+
+@pytest.mark.parametrize("is_stream", [False, True], ids=["unary", "streamed"])
+def test_a_key_gives_what_waits_and_then_what_it_came_to(
+    bank: Bank, vendor: Vendor, asker: str, approver: str, *, is_stream: bool
+) -> None:
+    with bank.serving() as gateway:
+        approval = wait_for(gateway, asker, ONCE, stream=is_stream)
+        again = chat(gateway, asker, None, ONCE, stream=is_stream)
+        assert (again.status, again.data["id"], again.own["replayed"]) == (202, approval, "true")
+        assert decide(gateway, approver, approval, "approve").status == 200
+        assert chat(gateway, asker, None, ONCE, stream=is_stream).status == 202
+        # one that does not go on is not what the key stands for
+        assert chat(gateway, asker, approval, seed=1, stream=is_stream).status == 422
+        assert chat(gateway, asker, None, ONCE, stream=is_stream).status == 202
+        answer = chat(gateway, asker, approval, stream=is_stream)
+        assert answer.status == 200, answer.text
+        for repeat in (
+            chat(gateway, asker, None, ONCE, stream=is_stream),
+            chat(gateway, asker, approval, ONCE, stream=is_stream),
+        ):
+            assert (repeat.status, repeat.text) == (200, answer.text)
+            assert repeat.own == {**answer.own, "replayed": "true"}
+        assert chat(gateway, asker, approval, stream=is_stream).error["code"] == "approval_used"
+        assert chat(gateway, asker, None, ONCE, seed=1).error["code"] == "idempotency_mismatch"
+    assert len(vendor.asked) == 1
+
+
+def test_a_key_of_what_was_denied_has_no_answer(
+    bank: Bank, vendor: Vendor, asker: str, approver: str
+) -> None:
+    with bank.serving() as gateway:
+        approval = wait_for(gateway, asker, ONCE)
+        assert decide(gateway, approver, approval, "deny").status == 200
+        assert chat(gateway, asker, approval, ONCE).error["code"] == "approval_denied"
+        gone = chat(gateway, asker, None, ONCE)
+        assert (gone.status, gone.error["code"]) == (409, "idempotency_answer_gone")
+    assert not vendor.asked
+
+
+@pytest.mark.parametrize("is_kept", [False, True], ids=["without texts", "with texts"])
+def test_after_a_restart_a_key_still_gives_what_it_came_to(
+    bank: Bank, vendor: Vendor, asker: str, approver: str, *, is_kept: bool
+) -> None:
+    """Where texts are kept anybody may go on; else whoever does names the key again."""
+    if is_kept:
+        bank.host["content"] = {"level": "sealed", "key": {"env": "KEYS_ROOT"}}
+    with bank.serving() as gateway:
+        approval = wait_for(gateway, asker, ONCE)
+    with bank.serving() as gateway:
+        waits = chat(gateway, asker, None, ONCE)
+        assert waits.status == (202 if is_kept else 409)
+        assert decide(gateway, approver, approval, "approve").status == 200
+        headers = {**bearer(asker), "x-llm-policy-approval": approval}
+        answer = (
+            ask(gateway.url + CHAT, {}, headers=headers) if is_kept else chat(gateway, asker, approval, ONCE)
+        )
+        assert answer.status == 200, answer.text
+        repeat = chat(gateway, asker, None, ONCE)
+        assert (repeat.status, repeat.text, repeat.own.get("replayed")) == (200, answer.text, "true")
+    with bank.serving() as gateway:
+        last = chat(gateway, asker, None, ONCE)
+        assert last.status == (200 if is_kept else 409)
+        assert not is_kept or last.text == answer.text
+    assert len(vendor.asked) == 1
 
 
 @pytest.mark.parametrize("level", ["sealed", "plain"])

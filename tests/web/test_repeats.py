@@ -18,15 +18,16 @@ from llm_policy_host.clock import VirtualClock
 from llm_policy_host.ledger.event import Draft
 from llm_policy_host.ledger.keys import narrow
 from llm_policy_host.values import Failure, Origin, Result
+from llm_policy_host.web.claims import Answer as Kept
+from llm_policy_host.web.claims import Claim, is_free
 from llm_policy_host.web.errors import RefusedError
-from llm_policy_host.web.repeats import Answer as Kept
-from llm_policy_host.web.repeats import Claim, Repeats, is_free, key_of
+from llm_policy_host.web.repeats import Repeats, key_of
 from tests.contracts.vendor import whole
 
 from .caller import CHAT, HI, ask, get, text_of
 from .ledgered import COST, Bank, bearer
 from .process import Process
-from .test_ledger_keys import FLOW
+from .test_ledger_keys import FLOW, TERM
 from .vendor import answer, kept, selling, stream, until
 
 if TYPE_CHECKING:
@@ -310,6 +311,43 @@ def test_a_flow_is_repeated_whole(bank: Bank, shop: Shop) -> None:
         told = [chat(gateway.url, key, flow_ir=FLOW) for _ in range(2)]
     assert told[0].text == told[1].text
     assert (told[0].status, shop.count) == (200, 1)
+
+
+@pytest.mark.parametrize("sources", [["a"], ["in"]], ids=["behind it", "beside it"])
+def test_a_flow_of_which_a_part_was_paid_is_not_asked_again(
+    bank: Bank, shop: Shop, sources: list[str]
+) -> None:
+    """One node's failure is free; the other's answer is not, nor is a call that the failure cut off."""
+
+    def only(provider: str) -> list[Any]:
+        return ["policy", ["provider_eq", provider], *TERM[2:5], ["always", {"action": "abort"}]]
+
+    nodes = {
+        "in": {"kind": "input"},
+        "a": {"kind": "llm", "inputs": ["in"], "policy": only("acme")},
+        "b": {"kind": "llm", "inputs": sources, "policy": only("spare")},
+        "out": {"kind": "output", "inputs": ["a", "b"], "template": "{1} {2}"},
+    }
+    is_paid, is_over = threading.Event(), threading.Event()
+
+    def does(asked: Asked) -> Reply:
+        if asked.path.startswith("/spare"):
+            is_paid.wait(5)
+            return kept(whole(429, b"{}"))
+        is_paid.set()
+        if sources == ["in"]:
+            is_over.wait(5)
+        return answer("paid")
+
+    shop.does = does
+    key = bank.mint("team")
+    with bank.serving() as gateway:
+        told = [chat(gateway.url, key, flow_ir=["flow", nodes])]
+        is_over.set()
+        told.append(chat(gateway.url, key, flow_ir=["flow", nodes]))
+    assert [each.status for each in told] == [429, 429], told[0].text
+    assert told[1].own.get("replayed") == "true"
+    assert shop.count == 2
 
 
 def test_a_killed_gateway_leaves_its_keys_claimed(bank: Bank, shop: Shop, tmp_path: Path) -> None:

@@ -62,6 +62,48 @@ def test_a_session_has_its_turns(bank: Bank, vendor: Vendor, key: str) -> None:
     assert [event["core"]["session"] for event in bank.events("RequestReceived")] == [session] * 2
 
 
+def test_a_repeat_of_the_last_turn_is_no_turn(bank: Bank, vendor: Vendor, key: str) -> None:
+    with bank.serving() as gateway:
+        session = manage(gateway, key, max_turns=1).data["id"]
+        headers = {**bearer(key), "x-llm-policy-session": session, "idempotency-key": "once"}
+        body = {"messages": HI, "max_tokens": 5}
+        told = [ask(gateway.url + CHAT, body, headers=headers) for _ in range(2)]
+        assert [each.status for each in told] == [200, 200]
+        assert told[1].own["replayed"] == "true"
+        headers["idempotency-key"] = "twice"
+        assert ask(gateway.url + CHAT, body, headers=headers).error["code"] == "turns_exceeded"
+    assert len(vendor.asked) == 1
+
+
+def test_the_last_turn_goes_on_once_it_is_approved(bank: Bank, vendor: Vendor, key: str) -> None:
+    approver = bank.mint("team", ("approve",))
+    with bank.serving() as gateway:
+        session = manage(gateway, key, mode="steward", max_turns=1).data["id"]
+        held = chat(gateway, key, session, **ASKING)
+        assert chat(gateway, key, session, **ASKING).error["code"] == "turns_exceeded"
+        assert decide(gateway, approver, held.data["id"], "approve").status == 200
+        headers = {"x-llm-policy-session": session, "x-llm-policy-approval": held.data["id"]}
+        assert ask(gateway.url + CHAT, ASKING, headers={**bearer(key), **headers}).status == 200
+    assert len(vendor.asked) == 1
+
+
+def test_a_flow_is_one_turn_however_many_nodes_it_has(bank: Bank, vendor: Vendor, key: str) -> None:
+    policy = ["policy", ["top"], ["zero"], ["ordered"], ["id"], ["always", {"action": "abort"}]]
+    nodes = {
+        "in": {"kind": "input"},
+        "a": {"kind": "llm", "inputs": ["in"], "policy": policy},
+        "b": {"kind": "llm", "inputs": ["a"], "policy": policy},
+        "out": {"kind": "output", "inputs": ["b"]},
+    }
+    with bank.serving() as gateway:
+        session = manage(gateway, key, max_turns=2).data["id"]
+        told = [chat(gateway, key, session, flow_ir=["flow", nodes]) for _ in range(3)]
+        assert [each.status for each in told] == [200, 200, 403], told[0].text
+        assert told[2].error["code"] == "turns_exceeded"
+        assert get(f"{gateway.url}/x/sessions/{session}", headers=bearer(key)).data["turns"] == 2
+    assert len(vendor.asked) == 4
+
+
 def test_a_session_has_its_money_beside_the_keys_own(bank: Bank, key: str) -> None:
     with bank.serving() as gateway:
         session = manage(gateway, key, max_usd=0.00012).data["id"]
