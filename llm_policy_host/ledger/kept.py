@@ -18,7 +18,10 @@ FLOW: Final = "flow"
 ANSWER: Final = "result"
 """The name of what is kept of a run: its answer, who gave it, what it took."""
 
-_ASKED: Final = ("prompt", "messages", "params", "response_format", "passthrough", "dialect", "scope", "seed")
+_ASKED: Final = (
+    *("prompt", "messages", "params", "requirements", "extra_candidates"),
+    *("response_format", "passthrough", "dialect", "scope", "seed"),
+)
 _BOUNDS: Final = ("timeout_ms", "deadline_ms")
 
 

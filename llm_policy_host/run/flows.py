@@ -224,6 +224,8 @@ class FlowRun:
             messages=[*messages, {"role": "user", "content": text}],
             policy_ir=bound(node.policy, self._answered(node)),
             params=asked.params,
+            requirements=asked.requirements,
+            extra_candidates=asked.extra_candidates,
             response_format=asked.response_format if _feeds_output(flow, node) else None,
             passthrough=openai_words(asked),
             auth_override=asked.auth_override,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -65,6 +66,21 @@ async def test_each_node_is_one_run_and_the_output_is_the_answer() -> None:
     assert attempted == ["a", "b"]
     assert result.response.usage is not None
     assert (result.response.usage.input_tokens, result.response.usage.output_tokens) == (6, 4)
+
+
+async def test_what_the_caller_requires_holds_for_every_node() -> None:
+    wanting = ["policy", ["and", ["meets_req"], ["provider_eq", "a"]], *term("a")[2:]]
+    flow = ["flow", {**AUDIT[1], "draft": {**AUDIT[1]["draft"], "policy": wanting}}]
+    own = {"provider_id": "a", "model_family": "x", "served_model_id": "x", "api_kind": "scripted"}
+    contract = Contract(prompt="q", flow_ir=flow, requirements={"privacy": "no_log"})
+    async with host() as running:
+        refused = await running.run(contract)
+        taken = await running.run(
+            dataclasses.replace(contract, extra_candidates=[{**own, "base_url": "http://x", "no_log": True}])
+        )
+    assert (refused.ok, refused.error) == (False, "no_candidates")
+    assert taken.ok
+    assert taken.trace.decision_path[0]["model_family"] == "x"
 
 
 async def test_the_trace_names_the_flow_and_holds_every_nodes_own() -> None:

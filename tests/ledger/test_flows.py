@@ -286,7 +286,8 @@ def test_a_flow_that_came_with_a_callers_key_is_kept_nowhere() -> None:
 
 def test_what_is_kept_of_a_flow_and_an_answer_is_what_it_was() -> None:
     origin = Origin(tenant="team", content="sealed")
-    asked = ask(FORK, seed=3, passthrough={"user": "u"}, deadline_ms=5, origin=origin)
+    hard: dict[str, Any] = {"requirements": {"privacy": "no_log"}, "extra_candidates": [{"provider_id": "x"}]}
+    asked = ask(FORK, seed=3, passthrough={"user": "u"}, deadline_ms=5, origin=origin, **hard)
     data = flow_bytes(asked, FORK)
     assert data is not None
     assert read_flow(data, Origin(tenant="team")) == dataclasses.replace(asked, messages=[])
