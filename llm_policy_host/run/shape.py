@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,14 +13,16 @@ if TYPE_CHECKING:
 _TOOLS_TOO = ("functions", "web_search_options", "mcp_servers", "tools")
 """Fields by which a body that is passed on as it is brings tools, beside those that were read of it."""
 
+_SAID = ("profile", "policy_ir", "scope", "seed", "timeout_ms", "chain")
+_said = attrgetter(*_SAID)
+
 _IMAGE_PARTS = frozenset({"image_url", "input_image", "image"})
 
 
 def shape(contract: Contract) -> dict[str, Plain]:
     """Give a contract as the core admits it: of tools and images only that there are some."""
     data: dict[str, Plain] = dict(contract.params)
-    for name in ("profile", "policy_ir", "scope", "seed", "timeout_ms", "chain"):
-        value = getattr(contract, name)
+    for name, value in zip(_SAID, _said(contract), strict=True):
         if value is not None:
             data[name] = value
     if contract.requirements:
