@@ -22,9 +22,7 @@ _IMAGE_PARTS = frozenset({"image_url", "input_image", "image"})
 def shape(contract: Contract) -> dict[str, Plain]:
     """Give a contract as the core admits it: of tools and images only that there are some."""
     data: dict[str, Plain] = dict(contract.params)
-    for name, value in zip(_SAID, _said(contract), strict=True):
-        if value is not None:
-            data[name] = value
+    data |= {name: value for name, value in zip(_SAID, _said(contract), strict=True) if value is not None}
     if contract.requirements:
         data["requirements"] = contract.requirements
     if contract.extra_candidates:
