@@ -1,7 +1,7 @@
 """An answer's head and body leave as one write.
 
 ASGI has them as two messages, and the server would look at every header with two patterns and make
-two writes. A stream's chunks are the server's own.
+two writes. What is done here is the usual; the rest, and what is refused, is the server's own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ class JoiningCycle(RequestResponseCycle):
             head, self._head = self._head, b""
             self.expected_content_length += len(head)
             message["body"] = head + message["body"]
-        elif not self.response_started and self._is_plain(message):
+        elif self._is_piece(message):
+            body = message["body"]
+            self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+            return
+        elif self._is_plain(message):
             held = _head_of(message["status"], [*self.default_headers, *message["headers"]])
             if held is not None:
                 self._head, self.expected_content_length = held
@@ -38,8 +42,17 @@ class JoiningCycle(RequestResponseCycle):
                 return
         await super().send(message)  # type: ignore[arg-type] # as above
 
+    def _is_piece(self, message: MutableMapping[str, Any]) -> bool:
+        """Whether it is one more of a stream's pieces, which nothing keeps from leaving now."""
+        if not self.chunked_encoding or not message.get("more_body") or not message["body"]:
+            return False
+        is_held_back = self.disconnected or self.response_complete or self.flow.write_paused
+        return not is_held_back and self.scope["method"] != "HEAD"
+
     def _is_plain(self, message: MutableMapping[str, Any]) -> bool:
-        return self.keep_alive and message["type"] == "http.response.start" and self.scope["method"] != "HEAD"
+        if self.response_started or not self.keep_alive:
+            return False
+        return message["type"] == "http.response.start" and self.scope["method"] != "HEAD"
 
 
 def _head_of(status: int, headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, int] | None:

@@ -118,6 +118,34 @@ async def test_the_bytes_and_the_refusals_are_uvicorns(name: str, method: str, *
     assert answers[0] == answers[1]
 
 
+async def test_a_stream_is_not_written_to_who_has_left_nor_beyond_its_end() -> None:
+    wire, made = cycle(JoiningCycle)
+    piece = {"type": "http.response.body", "body": b"x", "more_body": True}
+    await made.send({"type": "http.response.start", "status": 200, "headers": []})
+    await made.send(cast("Any", piece))
+    before = len(wire.said)
+    made.disconnected = True
+    await made.send(cast("Any", piece))
+    made.disconnected = False
+    assert wire.said[before:] == []
+    await made.send({"type": "http.response.body", "body": b""})
+    with pytest.raises(RuntimeError):
+        await made.send(cast("Any", piece))
+
+
+async def test_a_stream_waits_while_its_reader_is_behind() -> None:
+    wire, made = cycle(JoiningCycle)
+    await made.send({"type": "http.response.start", "status": 200, "headers": []})
+    before = len(wire.said)
+    made.flow.pause_writing()
+    piece = asyncio.create_task(made.send({"type": "http.response.body", "body": b"x", "more_body": True}))
+    await asyncio.sleep(0)
+    assert wire.said[before:] == []
+    made.flow.resume_writing()
+    await piece
+    assert wire.said[before:] == [b"1\r\nx\r\n"]
+
+
 async def test_nothing_is_written_to_who_has_left() -> None:
     wire, made = cycle(JoiningCycle)
     await made.send({"type": "http.response.start", "status": 200, "headers": OK})
