@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import orjson
 
-from llm_policy_host.ledger.amounts import UNPAID
+from llm_policy_host.ledger.amounts import is_unpaid
 
 from .errors import RefusedError, invalid
 
@@ -216,7 +216,7 @@ def is_free(result: Result) -> bool:
     """Whether a run has no answer, and no vendor charges for what it tried."""
     if result.approval is not None:
         return False  # it is there, and waits
-    return not result.ok and all(failure.kind in UNPAID for failure in result.failures)
+    return not result.ok and all(map(is_unpaid, result.failures))
 
 
 def taken(run: str, log: Log) -> RefusedError:
