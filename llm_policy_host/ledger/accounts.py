@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from .account import RESOURCES, Account, Balance, Refusal, is_below, upwards
+from .account import RESOURCES, Account, Balance, Refusal, amounts_of, charged, is_below, upwards
 from .sessions import SESSION_ACCOUNT
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class Accounts:
         if not path:
             return
         hold = core["hold"]
-        usd, tokens, calls = hold.get("usd_micro") or 0, hold.get("tokens") or 0, hold.get("calls") or 0
+        amounts = usd, tokens, calls = amounts_of(hold)
         leaf = self._accounts[path[0]]
         node: Account | None = leaf
         while node is not None:
@@ -199,18 +199,14 @@ class Accounts:
             held[2] += calls
             node = node.parent
         place = _ASKING if event.type == "ApprovalRequested" else core["attempt"]
-        self._holds.setdefault(run, {})[place] = _Hold(leaf, (usd, tokens, calls))
+        self._holds.setdefault(run, {})[place] = _Hold(leaf, amounts)
 
     def _settle(self, event: Stamped) -> None:
         run = event.run or ""
         hold = self._holds.get(run, {}).pop(event.core["attempt"], None)
         if hold is None:
             return
-        settled, held = event.obs.get("settled") or {}, hold.amounts
-        usd, tokens, calls = (
-            held[place] if settled.get(name) is None else settled[name]
-            for place, name in enumerate(RESOURCES)
-        )
+        usd, tokens, calls = charged(event.obs["settled"], hold.amounts)
         self._return(hold)
         node: Account | None = hold.leaf
         while node is not None:
