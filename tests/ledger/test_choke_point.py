@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llm_policy_host.bookkeeping import keep_accounts
 from llm_policy_host.run.driver import Driver, Surroundings
 from llm_policy_host.run.lanes import LaneBounds, Lanes
 from llm_policy_host.store.memory import MemoryStore
@@ -417,6 +418,25 @@ async def test_a_flow_is_the_parent_of_its_nodes_runs() -> None:
     assert [event.core.get("node") for event in begun] == [None, "n1", "n2"]
     assert {event.core["key_id"] for event in begun} == {"k1"}
     setting.check()
+
+
+async def test_the_cost_of_a_run_is_what_its_accounts_were_charged() -> None:
+    async with Setting({"a": [SLOW, SLOW], "b": [YES]}) as setting:
+        keep_accounts(setting.ledger, {"team": {}}, setting.clock)
+        assert (await setting.ask(asked(origin=Origin(accounts=("team",))))).ok
+        used = setting.ledger.folds.accounts.balance("team", 0).used
+    end = setting.events()[-1]
+    assert end.core["attempts"] == used["calls"] == 3
+    assert used["usd_micro"] > 20
+    assert end.obs == {"ms": 100, "tokens": used["tokens"], "usd_micro": used["usd_micro"]}
+
+
+async def test_the_cost_of_a_run_is_not_told_where_nobody_knows_it() -> None:
+    async with Setting({"a": [SLOW, SLOW], "b": [YES]}) as setting:
+        assert (await setting.ask()).ok
+    *_, outcome, end = setting.events()
+    assert outcome.obs["usd_micro"] == 20
+    assert end.obs == {"ms": 100}
 
 
 async def test_an_outcome_tells_what_was_taken_and_what_it_cost() -> None:
