@@ -157,13 +157,16 @@ class Accounts:
         node = self._accounts.get(path[0])
         if node is None:
             return Refusal("unknown_account", path[0])
+        hold = core.get("hold")
+        if hold is None:
+            return Refusal("hold_missing", path[0])
         asking = self._holds.get(draft.run or "", {}).get(_ASKING)
         for name in path:
             if node is None or node.name != name:
                 return Refusal("not_a_path", name)
             if node.limits and not node.is_shadow:
                 back = None if asking is None or not is_below(asking.leaf, node) else asking.amounts
-                refusal = node.refusal(core["hold"], ts, back)
+                refusal = node.refusal(hold, ts, back)
                 if refusal is not None:
                     return refusal
             node = node.parent

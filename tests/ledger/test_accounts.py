@@ -20,6 +20,7 @@ from llm_policy_host.ledger.folds import AccountRefusedError, Folds
 from llm_policy_host.ledger.log import Log
 from llm_policy_host.ledger.statistics import Statistics
 from llm_policy_host.ledger.usage import Usage
+from llm_policy_host.ledger.verify import verify
 from llm_policy_host.store.memory import MemoryStore
 
 from . import accounts_oracle
@@ -244,6 +245,20 @@ def test_balances_usage_and_statistics_count_what_was_held_for_what_is_not_known
     assert chain.fold.accounts.balance("team", 0).used == found
     assert {name: getattr(usage.total, name) for name in found} == found
     assert {name: getattr(statistics, name) for name in found} == found
+
+
+@pytest.mark.parametrize("hold", [{}, {"hold": None}])
+def test_a_request_for_approval_that_names_accounts_holds_something_of_them(hold: Any) -> None:
+    begun = [draft("AccountOpened"), draft("RequestReceived", 1), draft("PolicyAdmitted", 1)]
+    drafts = [*begun, draft("ApprovalRequested", 1, core={"accounts": ["team"], **hold})]
+    chain, blind = Chain(Folds()), Chain()
+    for each in begun:
+        chain.accept(each, 0)
+    with pytest.raises(AccountRefusedError, match="hold_missing: `team`"):
+        chain.accept(drafts[-1], 0)
+    fault = verify([blind.accept(each, 0).line for each in drafts], fold=Folds()).fault
+    assert fault is not None
+    assert (fault.line, fault.code) == (4, "hold_missing")
 
 
 def test_an_unknown_price_under_a_usd_limit_and_an_unbounded_call_under_a_limit_of_tokens_are_refused() -> (
