@@ -98,7 +98,7 @@ class LedgerBooks:
         self._lock = lock or threading.Lock()
         self._known: OrderedDict[str, None] = OrderedDict()
         self._policies: OrderedDict[str, str] = OrderedDict()
-        self._ending: set[asyncio.Task[Any]] = set()
+        self._ending: dict[asyncio.Task[Any], str | None] = {}
         self._catalog = encode(without_addresses(catalog))
         self.catalog_id = blob_digest(self._catalog)
         self.contexts = Contexts(self.blob)
@@ -211,6 +211,12 @@ class LedgerBooks:
             for code, count in found.items()
         ]
 
+    async def parts_over(self, flow: str | None) -> None:
+        """Wait until the parts of a flow that were left have said their last."""
+        parts = [task for task, part_of in self._ending.items() if part_of == flow and flow is not None]
+        if parts:
+            await asyncio.wait(parts)
+
     async def close(self) -> None:
         """Wait for what runs that were left still have to say."""
         while self._ending:
@@ -238,15 +244,15 @@ class LedgerBooks:
             seq = each.seq
         return seq
 
-    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Do something that must be done also when whoever asked for it goes away."""
+    def spawn(self, work: Coroutine[Any, Any, T], part_of: str | None = None) -> asyncio.Task[T]:
+        """Do something that must be done also when whoever asked for it goes away, as part of a flow."""
         task = asyncio.get_running_loop().create_task(work)
-        self._ending.add(task)
+        self._ending[task] = part_of
         task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._ending.discard(task)
+        del self._ending[task]
         if not task.cancelled():
             task.exception()  # whoever waited was told
 

@@ -164,7 +164,8 @@ class RunEntry(ParkedEntry):
             return None
         self._is_ended = True
         if self._books.is_shared:
-            return asyncio.shield(self._books.spawn(self._end_there(step, is_cancelled=is_cancelled)))
+            ending = self._end_there(step, is_cancelled=is_cancelled)
+            return asyncio.shield(self._books.spawn(ending, self._contract.origin.parent))
         self._close(step, is_cancelled=is_cancelled)
         self._flush_end()
         return None
