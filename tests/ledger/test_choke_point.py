@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llm_policy_host.bookkeeping import keep_accounts
+from llm_policy_host.ledger.sessions import opening
 from llm_policy_host.run.driver import Driver, Surroundings
 from llm_policy_host.run.lanes import LaneBounds, Lanes
 from llm_policy_host.store.memory import MemoryStore
@@ -418,6 +419,20 @@ async def test_a_flow_is_the_parent_of_its_nodes_runs() -> None:
     assert [event.core.get("node") for event in begun] == [None, "n1", "n2"]
     assert {event.core["key_id"] for event in begun} == {"k1"}
     setting.check()
+
+
+async def test_a_policy_is_published_by_the_first_run_that_is_taken() -> None:
+    async with Setting({"a": [YES]}) as setting:
+        for each in opening("s1", "operator", "local", max_turns=0):
+            setting.ledger.log.append(each)
+        turned = await setting.ask(asked(policy_ir=ANYONE, origin=Origin(session="s1")))
+        assert turned.refusal is not None
+        assert turned.refusal["code"] == "turns_exceeded"
+        assert [(await setting.ask(asked(policy_ir=ANYONE))).ok for _ in range(2)] == [True, True]
+    admitted = {each.core["policy_id"] for each in setting.events() if each.type == "PolicyAdmitted"}
+    published = [each.core["policy_id"] for each in setting.events() if each.type == "PolicyPublished"]
+    assert len(admitted) == 1
+    assert [each for each in published if each in admitted] == list(admitted)
 
 
 async def test_the_cost_of_a_run_is_what_its_accounts_were_charged() -> None:
