@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
 import itertools
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ from llm_policy_host.core.digest import Digest
 from llm_policy_host.core.vm import Vm
 from llm_policy_host.errors import LedgerError
 from llm_policy_host.ledger.contexts import Contexts, resolve
-from llm_policy_host.ledger.digests import Memo, params_digest, plain_shape
+from llm_policy_host.ledger.digests import Memo, params_digest, plain_shape, restored, texts_by_digest
 from llm_policy_host.ledger.encoding import digest, encode, read
 from llm_policy_host.ledger.event import blob_digest
 from llm_policy_host.values import Contract
@@ -185,6 +187,59 @@ def test_a_text_that_is_no_word_is_in_no_shape() -> None:
     assert shape["verbosity"].startswith("sha256:")
     assert shape["stop"].startswith("sha256:")
     assert params_digest({"verbosity": "tell me all"}) == params_digest({"verbosity": shape["verbosity"]})
+
+
+def test_whatever_a_caller_writes_only_names_and_words_are_in_a_shape() -> None:
+    words, family = "my own words", "my family"
+    candidate = {
+        "provider_id": "the shop",
+        "model_family": family,
+        "capabilities": {"context": 9, words: words, "region": "eu", "many": [words, {words: True}]},
+        "offer": {"peer_id": "p 1", "words": words},
+        "base_url": "https://my.own/words",
+        "remark": words,
+        words: None,
+        "tier": "local",
+    }
+    shape: Any = plain_shape(
+        {
+            "scope": words,
+            "requirements": {
+                "needs": [words, "tools"],
+                "pin": {"provider": words, "model": "m", words: words},
+                "model_family": family,
+                "tier": words,
+                "privacy": words,
+                "min_context": 3,
+            },
+            "extra_candidates": [candidate],
+            words: 1,
+        }
+    )
+    assert words not in json.dumps(shape)
+    hidden = f"sha256:{hashlib.sha256(words.encode()).hexdigest()}"
+    assert shape["scope"] == shape["requirements"]["pin"]["provider"] == hidden
+    assert shape["requirements"]["needs"] == [hidden, "tools"]
+    assert shape["requirements"]["min_context"] == 3
+    (told,) = shape["extra_candidates"]
+    # who is asked is in the events by his name too
+    assert (told["provider_id"], told["model_family"], told["offer"]["peer_id"]) == (
+        "the shop",
+        family,
+        "p 1",
+    )
+    assert (told["tier"], told["capabilities"]["region"], told[hidden]) == ("local", "eu", None)
+    assert "base_url" not in told
+    known = texts_by_digest([{words: ["x"]}, family])
+    assert restored(shape, known)["requirements"] == {
+        "needs": [words, "tools"],
+        "pin": {"provider": words, "model": "m"},
+        "model_family": family,
+        "tier": words,
+        "privacy": words,
+        "min_context": 3,
+    }
+    assert plain_shape(restored(shape, known)) == shape
 
 
 # Contexts -----------------------------------------------------------------------------------------------
