@@ -256,11 +256,9 @@ def keep_accounts(ledger: Ledger, wanted: Mapping[str, Mapping[str, Any]], clock
     """Open the config's accounts that are not there, and adjust those that are otherwise."""
     for name in _downwards(wanted):
         core = _account(name, wanted[name])
-        accounts = ledger.folds.accounts
-        if name not in accounts:
-            _note(ledger, Draft("AccountOpened", "host", "local", core=core))
+        if name not in ledger.folds.accounts and _is_opened(ledger, core):
             continue
-        found = accounts.balance(name, clock.now_ms())
+        found = ledger.folds.accounts.balance(name, clock.now_ms())
         if found.parent != core.get("parent"):
             detail = f"the ledger has it below `{found.parent}`, and an account stays where it is"
             raise LedgerError("account", f"host.accounts.{name}", detail)
@@ -271,6 +269,17 @@ def keep_accounts(ledger: Ledger, wanted: Mapping[str, Mapping[str, Any]], clock
         ):
             core.pop("parent", None)
             _note(ledger, Draft("AccountAdjusted", "host", "local", core=core))
+
+
+def _is_opened(ledger: Ledger, core: dict[str, Any]) -> bool:
+    """Open an account, unless a host that shares the ledger did so meanwhile."""
+    try:
+        _note(ledger, Draft("AccountOpened", "host", "local", core=core))
+    except LedgerError as error:
+        if error.code != "account_exists":
+            raise
+        return False
+    return True
 
 
 def _note(ledger: Ledger, draft: Draft) -> None:

@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llm_policy_host.bookkeeping import Ledger, keep_accounts
 from llm_policy_host.clock import VirtualClock
 from llm_policy_host.errors import ConfigError, LedgerError
 from llm_policy_host.ledger.chain import read
+from llm_policy_host.ledger.folds import Folds
+from llm_policy_host.ledger.recovery import open_log
+from llm_policy_host.store.memory import MemoryStore
 from llm_policy_host.store.opening import open_file
 from llm_policy_host.wiring import Host
 from tests.ledger.setting import HELLO, config
@@ -71,6 +75,20 @@ async def test_an_account_stays_where_it_is(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match=r"host\.accounts\.a: the ledger has it below"):
         await asked(host_of(tmp_path, {"a": {"calls": 1, "parent": "b"}, "b": {}}))
     await asked(host_of(tmp_path, {"a": {"calls": 1}}))
+
+
+def test_hosts_that_share_a_ledger_may_open_their_accounts_at_once() -> None:
+    store, clock = MemoryStore(is_shared=True), VirtualClock(1)
+    one, two, three = (Ledger(*open_log(store, clock, Folds, is_alone=False)) for _ in range(3))
+    wanted = {"z": {"calls": 5}, "a": {"parent": "z"}}
+    keep_accounts(one, wanted, clock)
+    # its folds are those of before
+    keep_accounts(two, {**wanted, "z": {"calls": 6}}, clock)
+    kinds = [read(line).type for line in store.lines()]
+    assert kinds == ["AccountOpened", "AccountOpened", "AccountAdjusted"]
+    assert two.folds.accounts.balance("z", 1).limits == {"calls": 6}
+    with pytest.raises(LedgerError, match=r"host\.accounts\.a: the ledger has it below `z`"):
+        keep_accounts(three, {"a": {}}, clock)
 
 
 @pytest.mark.parametrize(
