@@ -162,14 +162,17 @@ class Memo(Generic[T]):
 
     def __init__(self, make: Callable[[Any], T]) -> None:
         self._make = make
-        self._known: dict[bytes, T] = {}
+        self._known: dict[bytes | str, T] = {}
 
-    def __call__(self, value: Any) -> T:  # noqa: ANN401 - plain data, without NaN and infinities
+    def __call__(self, value: Any) -> T:  # noqa: ANN401 - plain data
         """Give what is made of a value."""
+        key: bytes | str
         try:
             key = orjson.dumps(value, default=dict)
         except TypeError:
             return self._make(value)
+        if b"null" in key:
+            key = repr(value)  # `null` may be an absent entry, NaN or an infinity
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= _MAX_KNOWN:

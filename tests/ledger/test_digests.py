@@ -90,6 +90,16 @@ def test_what_comes_again_is_made_once_and_the_same(values: list[dict[str, int]]
     assert len(made) <= len({str(value) for value in values})
 
 
+def test_what_a_quick_spelling_takes_for_the_same_is_made_apart() -> None:
+    memo = Memo(digest)
+    values = [None, math.inf, -math.inf, "null", 1, True, 1.0]
+    for _ in range(2):
+        made = [memo({"a": value, "b": 1}) for value in values]
+        assert made == [digest({"a": value, "b": 1}) for value in values]
+    with pytest.raises(LedgerError, match="NaN"):
+        memo({"a": math.nan, "b": 1})
+
+
 # What does not enter -----------------------------------------------------------------------------------
 
 
@@ -281,6 +291,24 @@ def test_every_ctx_reads_back_as_it_was(moments: list[tuple[dict[str, Any], dict
         assert kept.identity == digest(whole)
         identity, parts = resolve(kept.blob, shelf.blobs.get)
         assert (identity, encode(parts)) == (kept.identity, encode(whole))
+
+
+ALIKE = st.sampled_from([None, 0, 1, True, False, 1.0, -0.0, {}, {"x": None}, {"x": 1}, {"x": True}, [1]])
+ENTRIES = st.dictionaries(st.sampled_from("abc"), ALIKE, max_size=3)
+FILL = {f"p{number}|m": {"latency_ms": number} for number in range(40)}
+"""So much that a difference is worth it."""
+
+
+@given(st.lists(ENTRIES, min_size=2, max_size=5))
+def test_what_python_takes_for_the_same_is_not_the_same_in_a_ctx(moments: list[dict[str, Any]]) -> None:
+    shelf = Shelf()
+    contexts = Contexts(shelf.put)
+    for version, entries in enumerate(moments):
+        others = {"observed": {**FILL, **entries}, "price_multipliers": entries}
+        kept = contexts.keep(version, _state(), others, 0)
+        identity, _ = resolve(kept.blob, shelf.blobs.get)
+        given = {name: part for name, part in others.items() if part}
+        assert identity == kept.identity == digest({**given, "state": read(_state()())})
 
 
 def test_a_ctx_that_did_not_change_is_neither_read_nor_written() -> None:
