@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 from base64 import b32encode
+from contextlib import ExitStack
 from hashlib import sha256
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final
@@ -129,18 +130,22 @@ class Bookkeeping:
     async def close(self) -> None:
         """Let runs that were left say their last, and let go of the ledger."""
         books, self._books = self._books, None
-        if books is not None and self.ledger is not None:
+        if books is None or self.ledger is None:
+            return
+        with ExitStack() as ending:
+            ending.callback(self.ledger.leave)
+            ending.callback(self._leave_contents, books)
             await books.close()
-            if self.keep is not None:
-                self.keep.close()
-                books.note(books.faults())
-            self.ledger.leave()
+
+    def _leave_contents(self, books: LedgerBooks) -> None:
+        if self.keep is not None:
+            self.keep.close()
+            books.note(books.faults())
 
     def _opened(self, engine: LuaEngine | ChildEngine, identify: Callable[[Plain], str]) -> LedgerBooks:
         settings = self._config.settings
-        if self.ledger is None:
-            self.ledger = open_ledger(self._config, self._clock, self._environment)
-        ledger = self.ledger
+        given = self.ledger
+        ledger = self.ledger = given or open_ledger(self._config, self._clock, self._environment)
         payer = settings.ledger.get("account")
         core = {name: value for name, value in self._config.core.items() if name not in LEFT_OUT}
         ledger.enter()
@@ -173,6 +178,7 @@ class Bookkeeping:
             if self.keep is not None:
                 self.keep.close()
             ledger.leave()
+            self.ledger, self.keep = given, None
             raise
         return books
 

@@ -125,6 +125,42 @@ async def test_a_host_that_drives_nothing_claims_nothing(tmp_path: Path) -> None
             await asked(host_of(tmp_path))
 
 
+async def test_a_ledger_that_could_not_be_opened_is_opened_when_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(*_: object) -> None:
+        raise LedgerError("store", "content", "cannot be used")
+
+    host = host_of(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("llm_policy_host.bookkeeping.open_keep", locked)
+        for _ in range(2):
+            with pytest.raises(LedgerError, match="content: cannot be used"):
+                await host.run(HELLO)
+        # nor does it keep others out
+        patch.undo()
+        await asked(host_of(tmp_path))
+    assert (await host.run(HELLO)).ok
+    await host.close()
+
+
+async def test_a_ledger_is_let_go_of_whatever_fails_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise LedgerError("store", "ledger", "no space left")
+
+    content = {"level": "digest", "key": {"env": "SEAL"}}
+    data = config({"a": [YES]}, ledger={"file": "ledger.db"}, content=content)
+    host = Host.from_data(data, directory=tmp_path, clock=VirtualClock(1), environment={"SEAL": 40 * "s"})
+    assert (await host.run(HELLO)).ok
+    with monkeypatch.context() as patch:
+        patch.setattr("llm_policy_host.ledger.books.LedgerBooks.note", full)
+        with pytest.raises(LedgerError, match="no space left"):
+            await host.close()
+    assert (await asked(host_of(tmp_path))).ok
+
+
 async def test_a_host_that_takes_anothers_place_writes_on(tmp_path: Path) -> None:
     """The ledger is closed when the last of them lets go, and says once that a host started."""
     async with host_of(tmp_path) as first:
