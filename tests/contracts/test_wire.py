@@ -222,7 +222,7 @@ async def test_a_server_that_is_not_there_is_a_network_error(
     async with Vendor([]) as vendor:
         call = talk.call(vendor.origin, HI)
     await asyncio.sleep(0)
-    failures = [await talk.adapter.send(call, dialect.credential)]
+    failures: list[object] = [await talk.adapter.send(call, dialect.credential)]
     failures += [item async for item in talk.adapter.stream(call, dialect.credential)]
     assert [_kind(item) for item in failures] == ["network_error"] * 2
     assert all(isinstance(item, Failure) and item.is_unsent for item in failures)
