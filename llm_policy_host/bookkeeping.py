@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 from base64 import b32encode
+from contextlib import ExitStack
 from hashlib import sha256
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final
@@ -129,18 +130,22 @@ class Bookkeeping:
     async def close(self) -> None:
         """Let runs that were left say their last, and let go of the ledger."""
         books, self._books = self._books, None
-        if books is not None and self.ledger is not None:
+        if books is None or self.ledger is None:
+            return
+        with ExitStack() as ending:
+            ending.callback(self.ledger.leave)
+            ending.callback(self._leave_contents, books)
             await books.close()
-            if self.keep is not None:
-                self.keep.close()
-                books.note(books.faults())
-            self.ledger.leave()
+
+    def _leave_contents(self, books: LedgerBooks) -> None:
+        if self.keep is not None:
+            self.keep.close()
+            books.note(books.faults())
 
     def _opened(self, engine: LuaEngine | ChildEngine, identify: Callable[[Plain], str]) -> LedgerBooks:
         settings = self._config.settings
-        if self.ledger is None:
-            self.ledger = open_ledger(self._config, self._clock, self._environment)
-        ledger = self.ledger
+        given = self.ledger
+        ledger = self.ledger = given or open_ledger(self._config, self._clock, self._environment)
         payer = settings.ledger.get("account")
         core = {name: value for name, value in self._config.core.items() if name not in LEFT_OUT}
         ledger.enter()
@@ -173,6 +178,7 @@ class Bookkeeping:
             if self.keep is not None:
                 self.keep.close()
             ledger.leave()
+            self.ledger, self.keep = given, None
             raise
         return books
 
@@ -256,11 +262,9 @@ def keep_accounts(ledger: Ledger, wanted: Mapping[str, Mapping[str, Any]], clock
     """Open the config's accounts that are not there, and adjust those that are otherwise."""
     for name in _downwards(wanted):
         core = _account(name, wanted[name])
-        accounts = ledger.folds.accounts
-        if name not in accounts:
-            _note(ledger, Draft("AccountOpened", "host", "local", core=core))
+        if name not in ledger.folds.accounts and _is_opened(ledger, core):
             continue
-        found = accounts.balance(name, clock.now_ms())
+        found = ledger.folds.accounts.balance(name, clock.now_ms())
         if found.parent != core.get("parent"):
             detail = f"the ledger has it below `{found.parent}`, and an account stays where it is"
             raise LedgerError("account", f"host.accounts.{name}", detail)
@@ -271,6 +275,17 @@ def keep_accounts(ledger: Ledger, wanted: Mapping[str, Mapping[str, Any]], clock
         ):
             core.pop("parent", None)
             _note(ledger, Draft("AccountAdjusted", "host", "local", core=core))
+
+
+def _is_opened(ledger: Ledger, core: dict[str, Any]) -> bool:
+    """Open an account, unless a host that shares the ledger did so meanwhile."""
+    try:
+        _note(ledger, Draft("AccountOpened", "host", "local", core=core))
+    except LedgerError as error:
+        if error.code != "account_exists":
+            raise
+        return False
+    return True
 
 
 def _note(ledger: Ledger, draft: Draft) -> None:

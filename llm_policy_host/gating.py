@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from .config.key_root import read_content_key, read_key_root
 from .content.sealing import Digests
 from .core.gates import Gate, Judge, create_judge
 from .core.vm import Vm
+from .errors import LedgerError
 from .ledger.desk import TTL_MS, Desk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
     from typing import Any
 
     from .config.load import Config
@@ -70,16 +73,35 @@ def _secret(config: Config, secrets: SecretSource) -> bytes:
     if settings.keys_root:
         return read_key_root(settings, secrets)
     file = settings.ledger.get("file")
-    return os.urandom(_SECRET_BYTES) if file is None else _beside(config.directory / f"{file}.key")
+    return os.urandom(_SECRET_BYTES) if file is None else secret_beside(config.directory / f"{file}.key")
 
 
-def _beside(path: Path) -> bytes:
-    """Read a secret's file, made if there is none; only its owner may read it."""
+def secret_beside(path: Path) -> bytes:
+    """Read a secret's file, made if there is none; only its owner may read it.
+
+    It gets its name when it is whole: who starts at the same moment, or after a crash, finds a secret or no
+    file. A `LedgerError` for one that holds something else; where none can be made, one for this process.
+    """
+    if not path.exists():
+        try:
+            _make(path)
+        except OSError:
+            return os.urandom(_SECRET_BYTES)
+    secret = path.read_bytes()
+    if len(secret) != _SECRET_BYTES:
+        detail = f"holds {len(secret)} bytes, and a secret is {_SECRET_BYTES}: remove it, and one is made"
+        raise LedgerError("secret", path.name, detail)
+    return secret
+
+
+def _make(path: Path) -> None:
+    handle, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        with os.fdopen(handle, "wb") as file:
             file.write(os.urandom(_SECRET_BYTES))
-    except FileExistsError:
-        pass
-    except OSError:
-        return os.urandom(_SECRET_BYTES)
-    return path.read_bytes()
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(name, path)
+    finally:
+        Path(name).unlink()

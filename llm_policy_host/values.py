@@ -243,12 +243,16 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A provider's misfortune. `detail` stays in the host: it never enters a trace."""
+    """A provider's misfortune. `detail` stays in the host: it never enters a trace.
+
+    `is_unsent` says that no byte of the request left, so that nobody can charge it.
+    """
 
     kind: FailureKind
     http_status: int | None = None
     retry_after_ms: int | None = None
     detail: str = field(default="", repr=False)
+    is_unsent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,8 @@ class Endpoint:
         except ExpiredError:
             return Failure("timeout", detail="the token endpoint gave no answer in time")
         except OSError:
-            return Failure("network_error", detail="the token endpoint cannot be reached")
+            detail = "the token endpoint cannot be reached"
+            return Failure("network_error", detail=detail, is_unsent=True)
         finally:
             await wire.close()
         return _read(answer)

@@ -11,7 +11,13 @@ from llm_policy_host.core.vm import Vm
 from llm_policy_host.errors import LedgerError
 from llm_policy_host.ledger.contexts import GATHERED
 from llm_policy_host.ledger.desk import route_of
-from llm_policy_host.ledger.digests import decision_digest, params_digest, trace_digest
+from llm_policy_host.ledger.digests import (
+    decision_digest,
+    params_digest,
+    restored,
+    texts_by_digest,
+    trace_digest,
+)
 from llm_policy_host.ledger.encoding import text_of
 from llm_policy_host.run.attempt import BOUNDS
 from llm_policy_host.run.driver import BUDGET_EXCEEDED
@@ -59,6 +65,7 @@ class Decider:
         self._now = moments or (lambda: NOW_MS)
         self._vm = Vm(runtime)
         self._engines: dict[str, LuaEngine] = {}
+        self._texts: dict[str, dict[str, str]] = {}
 
     @property
     def runtime(self) -> str:
@@ -89,11 +96,19 @@ class Decider:
         engine.restore_state(_state(state, self._now() + 1))
         term = self.shelf.plain(past.refs["policy"]) if policy is None else policy
         seed = past.admitted.get("seed")
-        contract = {**(self.shelf.plain(past.refs["shape"]) or {}), "policy_ir": term}
+        contract = {**self._shape(past, term), "policy_ir": term}
         if "seed" in contract:
             contract["seed"] = seed
         others = {name: parts[name] for name in GATHERED if parts.get(name)}
         return engine, contract, Inputs(self._now(), seed, others=others)
+
+    def _shape(self, past: Past, term: Plain) -> dict[str, Any]:
+        """Give what was asked; what is there by its digest gets the text of catalog or policy back."""
+        shape, catalog = self.shelf.plain(past.refs["shape"]) or {}, past.admitted["catalog_id"]
+        if catalog not in self._texts:
+            self._texts[catalog] = texts_by_digest(self.shelf.plain(catalog))
+        texts = {**self._texts[catalog], **texts_by_digest([term, shape])}
+        return restored(shape, texts) if texts else shape
 
     def again(self, past: Past) -> Again:
         """Make a run's decisions again, and tell them what came of its attempts."""

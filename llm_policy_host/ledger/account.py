@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,6 +19,22 @@ WINDOWS_MS: Final[Mapping[str, int]] = MappingProxyType(
 _UNKNOWN: Final = ("unpriced", "unbounded", "unbounded")
 
 Amounts: TypeAlias = "tuple[int, int, int]"
+Known = TypeVar("Known", int, "int | None")
+
+
+def amounts_of(hold: Mapping[str, Any]) -> Amounts:
+    """Give what is held of each resource: of one that nobody can bound, nothing."""
+    return (hold.get("usd_micro") or 0, hold.get("tokens") or 0, hold.get("calls") or 0)
+
+
+def charged(settled: Mapping[str, Any], held: tuple[Known, Known, Known]) -> tuple[Known, Known, Known]:
+    """Give what an attempt is charged by resource; an amount that is absent or null is all that was held."""
+    usd, tokens, calls = settled.get("usd_micro"), settled.get("tokens"), settled.get("calls")
+    return (
+        held[0] if usd is None else usd,
+        held[1] if tokens is None else tokens,
+        held[2] if calls is None else calls,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from .account import RESOURCES, Account, Balance, Refusal, is_below, upwards
+from .account import RESOURCES, Account, Balance, Refusal, amounts_of, charged, is_below, upwards
 from .sessions import SESSION_ACCOUNT
 
 if TYPE_CHECKING:
@@ -161,13 +161,16 @@ class Accounts:
         node = self._accounts.get(path[0])
         if node is None:
             return Refusal("unknown_account", path[0])
+        hold = core.get("hold")
+        if hold is None:
+            return Refusal("hold_missing", path[0])
         asking = self._holds.get(draft.run or "", {}).get(_ASKING)
         for name in path:
             if node is None or node.name != name:
                 return Refusal("not_a_path", name)
             if node.limits and not node.is_shadow:
                 back = None if asking is None or not is_below(asking.leaf, node) else asking.amounts
-                refusal = node.refusal(core["hold"], ts, back)
+                refusal = node.refusal(hold, ts, back)
                 if refusal is not None:
                     return refusal
             node = node.parent
@@ -190,7 +193,7 @@ class Accounts:
         if not path:
             return
         hold = core["hold"]
-        usd, tokens, calls = hold.get("usd_micro") or 0, hold.get("tokens") or 0, hold.get("calls") or 0
+        amounts = usd, tokens, calls = amounts_of(hold)
         leaf = self._accounts[path[0]]
         node: Account | None = leaf
         while node is not None:
@@ -203,18 +206,14 @@ class Accounts:
             held[2] += calls
             node = node.parent
         place = _ASKING if event.type == "ApprovalRequested" else core["attempt"]
-        self._holds.setdefault(run, {})[place] = _Hold(leaf, (usd, tokens, calls))
+        self._holds.setdefault(run, {})[place] = _Hold(leaf, amounts)
 
     def _settle(self, event: Stamped) -> None:
         run = event.run or ""
         hold = self._holds.get(run, {}).pop(event.core["attempt"], None)
         if hold is None:
             return
-        settled, held = event.obs.get("settled") or {}, hold.amounts
-        usd, tokens, calls = (
-            held[place] if settled.get(name) is None else settled[name]
-            for place, name in enumerate(RESOURCES)
-        )
+        usd, tokens, calls = charged(event.obs["settled"], hold.amounts)
         self._return(hold)
         node: Account | None = hold.leaf
         while node is not None:

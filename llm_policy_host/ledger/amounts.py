@@ -17,11 +17,16 @@ MICRO: Final = 1_000_000
 UNPAID: Final = frozenset(
     {
         *("rate_limit", "auth_error", "payment_required", "bad_request", "context_overflow"),
-        *("model_unavailable", "server_error", "network_error"),
+        *("model_unavailable", "server_error"),
     }
 )
 """Failures that vendors charge nothing for. After any other, and where an answer tells no usage or has no
 price, all that was held is charged: what is not known is not taken to be nothing."""
+
+
+def is_unpaid(failure: Failure) -> bool:
+    """Whether no vendor charges for a failure: by its kind, or because nothing was sent to him."""
+    return failure.is_unsent or failure.kind in UNPAID
 
 
 def micro_usd(amount: float) -> int:
@@ -55,7 +60,7 @@ def settled(outcome: Response | Failure | None, cost: Cost | None, *, is_sent: b
         if cost is not None and cost.usd is not None:
             charge["usd_micro"] = micro_usd(cost.usd)
         return charge
-    if isinstance(outcome, Failure) and outcome.kind in UNPAID:
+    if isinstance(outcome, Failure) and is_unpaid(outcome):
         return {"calls": 1, "tokens": 0, "usd_micro": 0}
     return {"calls": 1}
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     Estimating = Callable[[Call, Mapping[str, Any], Provider | None], Estimate]
 
 _MAX_KNOWN = 4096
+_PUBLISHED = "PolicyPublished"
 T = TypeVar("T")
 
 
@@ -100,7 +101,7 @@ class LedgerBooks:
         self._lock = lock or threading.Lock()
         self._known: OrderedDict[str, None] = OrderedDict()
         self._policies: OrderedDict[str, str] = OrderedDict()
-        self._ending: set[asyncio.Task[Any]] = set()
+        self._ending: dict[asyncio.Task[Any], str | None] = {}
         self._sweeping: asyncio.Task[None] | None = None
         self._catalog = encode(without_addresses(catalog))
         self.catalog_id = blob_digest(self._catalog)
@@ -198,14 +199,15 @@ class LedgerBooks:
 
         `version` is that of a host that starts; one that takes another's place has none.
         """
-        drafts = []
+        drafts: list[Draft] = []
         if version is not None:
             core = {"version": version, "runtime": runtime, "durability": durability}
             drafts.append(Draft("HostStarted", "host", "local", core=core))
         drafts.append(Draft("CatalogPublished", "host", "local", refs={"catalog": self.blob(self._catalog)}))
-        for name, (policy_id, term) in sorted(terms.items()):
-            if policy_id not in self._policies:
-                drafts.append(self._published(policy_id, encode(term), "host"))
+        new = {policy_id: term for policy_id, term in terms.values() if policy_id not in self._policies}
+        for name, (policy_id, _) in sorted(terms.items()):
+            if policy_id in new:
+                drafts.append(self._published(policy_id, encode(new.pop(policy_id)), "host"))
             core = {"kind": "profile", "name": name, "policy_id": policy_id}
             drafts.append(Draft("NameBound", "host", "local", core=core))
         self.note(drafts)
@@ -214,12 +216,12 @@ class LedgerBooks:
         """Accept events in one go, outside of any run; a `LedgerError` is the first refusal."""
         with self._lock:
             if not self.is_shared:
-                return [self.log.append(draft) for draft in drafts]
+                return [self._noted(self.log.append(draft)) for draft in drafts]
             made = self.log.commit(drafts)
         for each in made:
             if isinstance(each, LedgerError):
                 raise each
-        return [each for each in made if not isinstance(each, LedgerError)]
+        return [self._noted(each) for each in made if not isinstance(each, LedgerError)]
 
     def faults(self) -> list[Draft]:
         """Give what is to be noted of content that was lost."""
@@ -228,6 +230,12 @@ class LedgerBooks:
             Draft("BackgroundFault", "host", "local", core={"part": "content", "code": code, "count": count})
             for code, count in found.items()
         ]
+
+    async def parts_over(self, flow: str | None) -> None:
+        """Wait until the parts of a flow that were left have said their last."""
+        parts = [task for task, part_of in self._ending.items() if part_of == flow and flow is not None]
+        if parts:
+            await asyncio.wait(parts)
 
     async def close(self) -> None:
         """Wait for what runs that were left still have to say."""
@@ -242,6 +250,8 @@ class LedgerBooks:
             append = self.log.append
             for draft in drafts:
                 event = append(draft)
+                if event.type == _PUBLISHED:
+                    self._noted(event)
         return event.seq
 
     async def accept(self, drafts: Sequence[Draft]) -> int:
@@ -253,18 +263,24 @@ class LedgerBooks:
         for each in made:
             if isinstance(each, BaseException):
                 raise each
-            seq = each.seq
+            seq = self._noted(each).seq
         return seq
 
-    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Do something that must be done also when whoever asked for it goes away."""
+    def _noted(self, event: Event) -> Event:
+        """Remember a policy that is published now: what was refused is said once more."""
+        if event.type == _PUBLISHED:
+            _remember(self._policies, event.core["policy_id"], event.refs["policy"])
+        return event
+
+    def spawn(self, work: Coroutine[Any, Any, T], part_of: str | None = None) -> asyncio.Task[T]:
+        """Do something that must be done also when whoever asked for it goes away, as part of a flow."""
         task = asyncio.get_running_loop().create_task(work)
-        self._ending.add(task)
+        self._ending[task] = part_of
         task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._ending.discard(task)
+        del self._ending[task]
         if not task.cancelled():
             task.exception()  # whoever waited was told
 
@@ -284,13 +300,11 @@ class LedgerBooks:
         term = self.grounds.grounds_text(handle)[1]
         assert term is not None  # noqa: S101 - what has an identity has a term
         draft = self._published(policy_id, term, "driver")
-        return self._policies[policy_id], draft
+        return draft.refs["policy"], draft
 
     def _published(self, policy_id: str, term: bytes, by: str) -> Draft:
-        name = self.blob(term)
-        _remember(self._policies, policy_id, name)
-        core = {"policy_id": policy_id}
-        return Draft("PolicyPublished", by, "local", core=core, refs={"policy": name})
+        core, refs = {"policy_id": policy_id}, {"policy": self.blob(term)}
+        return Draft(_PUBLISHED, by, "local", core=core, refs=refs)
 
 
 @contextmanager

@@ -135,18 +135,28 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, 
     """Say what to set and what to drop: whole parts, and the entries of those that are still there."""
     changes: dict[str, Any] = {"drop": [name for name in sorted(before) if name not in now]}
     for name, value in now.items():
-        old = before.get(name)
-        if old is value or old == value:
+        if name in before and _is_same(before[name], value):
             continue
-        if not (old and value and isinstance(old, dict) and isinstance(value, dict)):
+        old, new = _entries(before.get(name)), _entries(value)
+        if not (old and new):
             changes.setdefault("set", {})[name] = value
             continue
         change: dict[str, Any] = {
-            "drop": [key for key in sorted(old) if key not in value],
-            "set": {key: item for key, item in value.items() if key not in old or old[key] != item},
+            "drop": [key for key in sorted(old) if key not in new],
+            "set": {key: item for key, item in new.items() if key not in old or not _is_same(old[key], item)},
         }
         changes.setdefault("change", {})[name] = change
     return changes
+
+
+def _entries(part: Plain) -> dict[str, Plain]:
+    """Give the entries of a part that are written: an absent one is left out."""
+    return {key: item for key, item in part.items() if item is not None} if isinstance(part, dict) else {}
+
+
+def _is_same(old: Plain, new: Plain) -> bool:
+    """Whether two values are written alike: Python takes true for 1. Seldom says no where they are."""
+    return old is new or (old == new and repr(old) == repr(new))
 
 
 def _applied(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Plain]:

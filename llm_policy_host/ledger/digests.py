@@ -14,6 +14,7 @@ import orjson
 from llm_policy_host import spelling
 
 from .encoding import digest, encode, quoted, text_of
+from .kinds import NAME, expression
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -32,13 +33,16 @@ _REQUIREMENTS: Final = (
     *("max_latency_ms", "min_context", "min_tok_s", "model_family"),
     *("needs", "pin", "privacy", "tier"),
 )
+_WHO: Final = frozenset({"provider_id", "model_family", "served_model_id", "peer_id"})
+_is_name = expression(NAME)
 _WORD = re.compile(r"[\w.:/@+-]{1,80}\Z")
 
 
 def plain_shape(shape: Mapping[str, Plain]) -> dict[str, Plain]:
     """Give what of a contract's shape a decision rests on; text that is no word is there by its digest alone.
 
-    The policy and whatever names one are written down apart; of a seed, that the caller gave it.
+    The policy and whatever names one are written down apart; of a seed, that the caller gave it. Who may be
+    asked is there by his name, as in the events.
     """
     made: dict[str, Plain] = {}
     for name, value in shape.items():
@@ -47,18 +51,62 @@ def plain_shape(shape: Mapping[str, Plain]) -> dict[str, Plain]:
         if name == "seed":
             made[name] = True
         else:
-            made[name] = (
-                _part(name, value) if name in _RECORDS else value if name == "scope" else _scalar(value)
-            )
+            made[_scalar(name)] = _part(name, value) if name in _RECORDS else _scalar(value)
     return made
 
 
 def _part(name: str, value: Any) -> Plain:  # noqa: ANN401 - as the contract has it
     if name == "requirements":
-        return {key: value[key] for key in _REQUIREMENTS if key in value}
+        made = {key: _worded(value[key]) for key in _REQUIREMENTS if key in value}
+        if isinstance(made.get("pin"), dict):
+            made["pin"] = {key: made["pin"][key] for key in ("provider", "model") if key in made["pin"]}
+        return made
     if name == "extra_candidates":
-        return without_addresses(value)
+        return _worded(without_addresses(value))
     return {key: _scalar(item) for key, item in value.items() if key == "type"}
+
+
+def _worded(value: Any) -> Any:  # noqa: ANN401 - plain data
+    """Give plain data whose texts are words or digests, but for the names of who may be asked."""
+    if isinstance(value, list | tuple):
+        return [_worded(item) for item in value]
+    if hasattr(value, "items"):
+        return {
+            _scalar(key): item if key in _WHO and isinstance(item, str) and _is_name(item) else _worded(item)
+            for key, item in value.items()
+        }
+    return None if value is None else _scalar(value)
+
+
+def texts_by_digest(value: Any) -> dict[str, str]:  # noqa: ANN401 - plain data
+    """Find the texts in plain data that a shape has by their digests, also among its keys."""
+    found: dict[str, str] = {}
+
+    def look(part: Any) -> None:  # noqa: ANN401
+        if isinstance(part, str):
+            if _WORD.match(part) is None:
+                found[_scalar(part)] = part
+        elif hasattr(part, "items"):
+            for key, item in part.items():
+                look(key)
+                look(item)
+        elif isinstance(part, list | tuple):
+            for item in part:
+                look(item)
+
+    look(value)
+    return found
+
+
+def restored(value: Any, texts: Mapping[str, str]) -> Any:  # noqa: ANN401 - plain data
+    """Put texts that are known from elsewhere in the place of their digests."""
+    if isinstance(value, str):
+        return texts.get(value, value)
+    if isinstance(value, list | tuple):
+        return [restored(item, texts) for item in value]
+    if hasattr(value, "items"):
+        return {texts.get(key, key): restored(item, texts) for key, item in value.items()}
+    return value
 
 
 def without_addresses(value: Any) -> Plain:  # noqa: ANN401 - plain data
@@ -70,7 +118,7 @@ def without_addresses(value: Any) -> Plain:  # noqa: ANN401 - plain data
     return value
 
 
-def _scalar(value: Any) -> Plain:  # noqa: ANN401 - a parameter
+def _scalar(value: Any) -> Any:  # noqa: ANN401 - a parameter, or its name
     if isinstance(value, bool | int | float):
         return value
     if isinstance(value, str) and _WORD.match(value) is not None:
@@ -86,8 +134,8 @@ def shape_digest(shape: Mapping[str, Plain]) -> tuple[str, bytes]:
 
 def params_digest(params: Mapping[str, Plain]) -> str:
     """Identify an attempt's parameters, but for the seed, which is the decision's."""
-    named = {name: _scalar(value) for name, value in params.items() if value is not None and name != "seed"}
-    return digest(named)
+    given = {name: value for name, value in params.items() if value is not None and name != "seed"}
+    return digest({_scalar(name): _scalar(value) for name, value in given.items()})
 
 
 def decision_digest(policy: str | None, catalog: str, ctx: str, seed: Plain, shape: str, used: str) -> str:
@@ -114,14 +162,17 @@ class Memo(Generic[T]):
 
     def __init__(self, make: Callable[[Any], T]) -> None:
         self._make = make
-        self._known: dict[bytes, T] = {}
+        self._known: dict[bytes | str, T] = {}
 
-    def __call__(self, value: Any) -> T:  # noqa: ANN401 - plain data, without NaN and infinities
+    def __call__(self, value: Any) -> T:  # noqa: ANN401 - plain data
         """Give what is made of a value."""
+        key: bytes | str
         try:
             key = orjson.dumps(value, default=dict)
         except TypeError:
             return self._make(value)
+        if b"null" in key:
+            key = repr(value)  # `null` may be an absent entry, NaN or an infinity
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= _MAX_KNOWN:

@@ -76,6 +76,10 @@ class FlowEntry(Entry):
         if not self._drafts:
             return None
         if self._books.is_shared:
-            return asyncio.shield(self._books.spawn(self._accept_end()))
+            return asyncio.shield(self._books.spawn(self._end_there()))
         self._flush_end()
         return None
+
+    async def _end_there(self) -> None:
+        await self._books.parts_over(self.run_id)
+        await self._accept_end()

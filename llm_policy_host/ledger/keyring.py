@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -73,20 +74,30 @@ def spending(
     """Give the accounts that a key is charged to, leaf to root, and those that are to be opened first.
 
     An opening is the core of an `AccountOpened` by the key's holder: a budget among the caveats is an
-    account below the key's own, and each further one is below the last.
+    account below the key's own, and each further one is below the last. An account stays where it is: where
+    another than before is charged, a budget has one more account, below him.
     """
     path = () if account is None else accounts.path(account)
     openings = []
     for budget in grant.budgets:
-        if budget.account not in accounts:
+        name = budget.account
+        if name in accounts and accounts.path(name)[1:] != path:
+            name = _below(name, path)
+        if name not in accounts:
             openings.append(
                 {
-                    "account": budget.account,
+                    "account": name,
                     "parent": path[0] if path else None,
                     "limits": {budget.resource: budget.limit},
                     "window": budget.window,
                     "is_shadow": False,
                 }
             )
-        path = (budget.account, *path)
+        path = (name, *path)
     return path, openings
+
+
+def _below(name: str, path: tuple[str, ...]) -> str:
+    """Name a budget's account by who is charged, too."""
+    below = hashlib.sha256("\n".join((name, *path)).encode()).hexdigest()[:32]
+    return f"{name.rpartition(':')[0]}:{below}"

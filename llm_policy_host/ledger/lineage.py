@@ -45,7 +45,7 @@ class Run:
 
     __slots__ = (
         *("id", "tenant", "parent", "request", "first", "last", "place"),
-        *("attempts", "proposal", "approval", "is_answered"),
+        *("attempts", "proposal", "approval", "is_answered", "is_flow", "parts"),
     )
 
     def __init__(self, run: str, tenant: str, parent: str | None, request: dict[str, Any], seq: int) -> None:
@@ -62,11 +62,10 @@ class Run:
         self.approval: dict[str, Any] | None = None
         """The core of its last ApprovalRequested."""
         self.is_answered = False
-
-    @property
-    def is_flow(self) -> bool:
+        self.is_flow = bool(request.get("is_flow"))
         """Whether it is a flow: its calls are made by other runs, whose parent it is."""
-        return bool(self.request.get("is_flow"))
+        self.parts = 0
+        """How many of those are open."""
 
 
 class Lineage:
@@ -133,18 +132,26 @@ class Lineage:
                 raise _refused("schema", "idem", f"must be {DIGEST.words}")
             if (tenant, idem) in self.idem:
                 raise _refused("duplicate", "idem", f"run `{self.idem[tenant, idem]}` has it already")
-        if parent is not None:
-            flow = self.open.get(parent)
-            if flow is None or flow.place != ADMITTED or not flow.is_flow or flow.tenant != tenant:
-                raise _refused("lineage", "parent", "is no flow of this tenant that is under way")
-            cause = flow.last if cause is None else cause
+        flow = None if parent is None else self._flow(parent, tenant, cause)
         session = core.get("session")
         if session is not None and not self.is_open("session", session):
             raise _refused("lineage", "core.session", f"no session `{session}` is open")
         self.open[run] = Run(run, tenant, parent, core, seq)
+        if flow is not None:
+            flow.parts += 1
+            cause = flow.last
         if idem is not None:
             self.idem[tenant, idem] = run
         return cause
+
+    def _flow(self, parent: str, tenant: str, cause: int | None) -> Run:
+        """Find the flow that a run is a part of; its last event is the run's cause."""
+        flow = self.open.get(parent)
+        if flow is None or flow.place != ADMITTED or not flow.is_flow or flow.tenant != tenant:
+            raise _refused("lineage", "parent", "is no flow of this tenant that is under way")
+        if cause != flow.last and cause is not None:
+            raise _refused("lineage", "cause", f"must be {flow.last}, the flow's last event")
+        return flow
 
     def _control(self, of: Type, draft: Draft) -> None:
         """Take an event outside of runs."""
@@ -172,6 +179,8 @@ class Lineage:
     def _end(self, state: Run) -> None:
         """Close a run, and remember its id for a while."""
         del self.open[state.id]
+        if state.parent is not None:
+            self.open[state.parent].parts -= 1
         self._ended.add(state.id)
         if self._remembered is not None and len(self._ended) >= self._remembered:
             self._ended_before, self._ended = self._ended, set()
@@ -189,6 +198,8 @@ def _refused(code: str, path: str, detail: str) -> LedgerError:
 
 
 def _proposed(state: Run, core: dict[str, Any]) -> None:
+    if state.is_flow:
+        raise _refused("lineage", "type", "AttemptProposed may not follow: a flow's parts ask for it")
     if core["attempt"] != state.attempts + 1:
         raise _refused("lineage", "core.attempt", f"must be {state.attempts + 1}, the run's next")
     state.attempts += 1
@@ -202,6 +213,8 @@ def _outcome(state: Run, core: dict[str, Any]) -> None:
 
 
 def _asked(state: Run, core: dict[str, Any]) -> None:
+    if state.is_flow or state.parent is not None:
+        raise _refused("lineage", "type", "ApprovalRequested may not follow: nothing of a flow waits")
     if core["attempt"] != state.attempts + 1:
         raise _refused("lineage", "core.attempt", f"must be {state.attempts + 1}, the run's next")
     state.approval = core
@@ -214,6 +227,8 @@ def _decided(state: Run, core: dict[str, Any]) -> None:
 
 
 def _counted(state: Run, core: dict[str, Any]) -> None:
+    if state.parts:
+        raise _refused("lineage", "type", f"may not follow: {state.parts} of the flow's parts are open")
     if core["attempts"] != state.attempts:
         raise _refused("lineage", "core.attempts", f"must be {state.attempts}, as many as were proposed")
 

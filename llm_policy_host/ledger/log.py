@@ -199,8 +199,11 @@ class Log:
                 told.set_result(self.take(lines, drafts))
             except LedgerError as error:
                 told.set_exception(error)
-            finally:
-                told.cancel()  # of a defect here whoever waits learns that much
+            except BaseException as error:
+                # whoever waits learns that much; a cancelled job would leave them waiting
+                detail = f"the log has a defect ({type(error).__name__})"
+                told.set_exception(LedgerError("store", "ledger", detail))
+                raise
 
 
 def _tell(batch: Sequence[_Waiting], made: Sequence[Event | LedgerError]) -> None:

@@ -10,6 +10,7 @@ from llm_policy_host.errors import LedgerError
 from llm_policy_host.spelling import encode
 from llm_policy_host.values import Failure, Held, Refused, Response
 
+from .account import charged
 from .amounts import count, micro_usd, settled, token_classes
 from .digests import decision_digest, skips, trace_digest
 from .entry import code_of, name_of
@@ -43,6 +44,7 @@ class RunEntry(ParkedEntry):
         self._proposing: asyncio.Task[int] | None = None
         self._call: Call | None = None
         self._candidate: Mapping[str, Any] = NONE
+        self._hold: Mapping[str, Any] = NONE
 
     def admitted(self, step: Step, shape: Plain, inputs: Inputs, bound_ms: int) -> None:
         """Note what was asked and what was planned, or why nothing was."""
@@ -102,7 +104,7 @@ class RunEntry(ParkedEntry):
         if own and call.provider_id in own:
             core["credential_label"] = "callers"
         self._say("AttemptProposed", core)
-        self._call, self._candidate = call, candidate
+        self._call, self._candidate, self._hold = call, candidate, hold
         self._attempts += 1
         self._is_calling = True
         if books.is_shared:
@@ -162,7 +164,8 @@ class RunEntry(ParkedEntry):
             return None
         self._is_ended = True
         if self._books.is_shared:
-            return asyncio.shield(self._books.spawn(self._end_there(step, is_cancelled=is_cancelled)))
+            ending = self._end_there(step, is_cancelled=is_cancelled)
+            return asyncio.shield(self._books.spawn(ending, self._contract.origin.parent))
         self._close(step, is_cancelled=is_cancelled)
         self._flush_end()
         return None
@@ -200,9 +203,9 @@ class RunEntry(ParkedEntry):
             core["skips"] = [name_of(each) for each in skipped[:_MOST_SKIPS]]
         if error is not None:
             core["error"] = code_of(error)
-        obs: dict[str, Any] = {"ms": self._took_ms(), "tokens": self._tokens}
-        if self._usd_micro is not None:
-            obs["usd_micro"] = self._usd_micro
+        spent = {"tokens": self._tokens, "usd_micro": self._usd_micro}
+        obs = {name: amount for name, amount in spent.items() if amount is not None}
+        obs["ms"] = self._took_ms()
         failed = "RunCancelled" if is_cancelled else "RunFailed"
         self._say("RunCompleted" if error is None else failed, core, obs)
 
@@ -224,9 +227,17 @@ class RunEntry(ParkedEntry):
             status = None if outcome is None else outcome.http_status
             if status is not None and status in _STATUSES:
                 obs["status"] = status
-        obs["settled"] = settled(outcome, cost, is_sent=sent is not None)
+        charge = obs["settled"] = settled(outcome, cost, is_sent=sent is not None)
+        self._add(charge)
         refs = NONE if self._books.keep is None else self._said(outcome)
         self._say("AttemptOutcome", core, obs, refs)
+
+    def _add(self, charge: Mapping[str, int]) -> None:
+        """Add to what the run has taken so far; of what was neither told nor held nobody knows the sum."""
+        hold = self._hold
+        usd, tokens, _ = charged(charge, (hold.get("usd_micro"), hold.get("tokens"), None))
+        self._usd_micro = None if self._usd_micro is None or usd is None else self._usd_micro + usd
+        self._tokens = None if self._tokens is None or tokens is None else self._tokens + tokens
 
     def _said(self, outcome: Response | Failure | None) -> dict[str, Any]:
         """Let what an attempt said be kept, as far as it may."""
@@ -241,12 +252,8 @@ class RunEntry(ParkedEntry):
         usage = response.usage
         if usage is not None:
             obs["tokens"] = token_classes(usage)
-            self._tokens += count(usage.total_tokens)
-        if cost is None or cost.usd is None:
-            self._usd_micro = None
-        elif self._usd_micro is not None:
+        if cost is not None and cost.usd is not None:
             obs["usd_micro"] = micro_usd(cost.usd)
-            self._usd_micro += obs["usd_micro"]
         obs["basis"] = "unknown" if cost is None else cost.basis
 
     def _cost(self, response: Response) -> Cost | None:

@@ -34,7 +34,7 @@ class ParkedEntry(Entry):
         self._is_over = False
         """Whether the ledger takes no more of it: it was rejected."""
         self._usd_micro: int | None = 0
-        self._tokens = 0
+        self._tokens: int | None = 0
         self._grounds: tuple[str | None, str, Plain, str] | None = None
         self._is_full = False
         self._shape: Mapping[str, Plain] = NONE
@@ -130,7 +130,7 @@ class ParkedEntry(Entry):
         self._grounds = (page.get("policy_id"), page["ctx"], page.get("seed"), page["shape"])
         self._is_full = page["is_full"]
         self._shape = shape
-        self._tokens, self._usd_micro = page["tokens"], page.get("usd_micro")
+        self._tokens, self._usd_micro = page.get("tokens"), page.get("usd_micro")
         self._allowed = {*page["allowed"], asking.redirected or asking.target}
 
     def give_up(self, error: str) -> None:

@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from .account import amounts_of, charged
 from .event import NO_HASH
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from .account import Amounts
     from .event import Event
 
 
@@ -29,6 +29,7 @@ class Statistics:
     usd_micro: int = 0
     tokens: int = 0
     calls: int = 0
+    _held: dict[str | None, Amounts] = field(default_factory=dict)
 
     def take(self, event: Event) -> None:
         """Count an event."""
@@ -40,9 +41,11 @@ class Statistics:
         self.types[event.type] += 1
         if event.type == "RequestReceived":
             self.tenants[event.tenant] += 1
-        if event.type == "AttemptOutcome":
-            settled: Mapping[str, int] = event.obs["settled"]
+        elif event.type == "AttemptProposed":
+            self._held[event.run] = amounts_of(event.core["hold"])
+        elif event.type == "AttemptOutcome":
             self.outcomes[event.core.get("kind") or "ok"] += 1
-            self.usd_micro += settled.get("usd_micro") or 0
-            self.tokens += settled.get("tokens") or 0
-            self.calls += settled.get("calls") or 0
+            usd, tokens, calls = charged(event.obs["settled"], self._held.pop(event.run, (0, 0, 0)))
+            self.usd_micro += usd
+            self.tokens += tokens
+            self.calls += calls

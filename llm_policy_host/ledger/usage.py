@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from .account import RESOURCES, amounts_of, charged
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from .account import Amounts
 
 BY: Final = ("account", "key", "model", "provider")
 """What usage can be told by."""
 
 _ENDS: Final = frozenset({"RunCompleted", "RunFailed", "RunCancelled", "RequestRejected"})
-_AMOUNTS: Final = ("usd_micro", "tokens", "calls")
 
 
 @dataclass(slots=True)
@@ -27,12 +30,12 @@ class Used:
     tokens: int = 0
     calls: int = 0
 
-    def add(self, kind: str | None, charged: dict[str, int]) -> None:
+    def add(self, kind: str | None, amounts: Amounts) -> None:
         """Add an attempt."""
         self.attempts += 1
         self.failed += kind is not None
-        for name in _AMOUNTS:
-            setattr(self, name, getattr(self, name) + charged[name])
+        for name, amount in zip(RESOURCES, amounts, strict=True):
+            setattr(self, name, getattr(self, name) + amount)
 
 
 class Usage:
@@ -74,11 +77,11 @@ class Usage:
             if self._below not in path:
                 return
             path = path[: path.index(self._below) + 1]
-        charged = _charged(event["obs"]["settled"], proposed["hold"])
+        amounts = charged(event["obs"]["settled"], amounts_of(proposed["hold"]))
         kind = event["core"].get("kind")
-        self.total.add(kind, charged)
+        self.total.add(kind, amounts)
         for name in self._names(event["run"], proposed, path):
-            self.rows.setdefault(name, Used()).add(kind, charged)
+            self.rows.setdefault(name, Used()).add(kind, amounts)
 
     def _names(self, run: str, proposed: dict[str, Any], path: list[str]) -> list[str]:
         if self._by == "account":
@@ -86,9 +89,3 @@ class Usage:
         if self._by == "key":
             return [self._keys.get(run, "")]
         return [proposed["model_family" if self._by == "model" else "provider_id"]]
-
-
-def _charged(settled: dict[str, Any], hold: dict[str, Any]) -> dict[str, int]:
-    """Give what was charged: what was not told is what was held."""
-    told = {**{name: hold.get(name) for name in _AMOUNTS}, **settled}
-    return {name: told[name] or 0 for name in _AMOUNTS}

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class TransportError(Exception):
     """Something went wrong on the wire before a whole answer was there."""
 
-    def __init__(self, kind: FailureKind, detail: str) -> None:
-        self.failure = Failure(kind, detail=detail)
+    def __init__(self, kind: FailureKind, detail: str, *, is_unsent: bool = False) -> None:
+        self.failure = Failure(kind, detail=detail, is_unsent=is_unsent)
         super().__init__(detail)
 
 
@@ -126,11 +126,14 @@ _BY_EXCEPTION: dict[str, FailureKind] = {
 }
 
 
-def of_exception(error: BaseException) -> TransportError:
-    """Classify an exception; its text stays out, it may quote a header."""
+def of_exception(error: BaseException, *, is_unsent: bool = False) -> TransportError:
+    """Classify an exception; its text stays out, it may quote a header.
+
+    `is_unsent` where it came before any byte of the request was given to a connection.
+    """
     names = [parent.__name__ for parent in type(error).__mro__]
     kind: FailureKind = next((_BY_EXCEPTION[name] for name in names if name in _BY_EXCEPTION), "unknown")
-    return TransportError(kind, f"the connection failed ({names[0]})")
+    return TransportError(kind, f"the connection failed ({names[0]})", is_unsent=is_unsent)
 
 
 def of_answer(status: int, headers: Mapping[str, str], body: bytes, now_ms: int) -> Failure:

@@ -108,7 +108,7 @@ class _Exchange:
         self._client, self._method, self._url, self._headers, self._body = client, method, url, headers, body
 
     async def __aenter__(self) -> HttpStream:
-        pool = self._client.pool
+        pool, is_unsent = self._client.pool, True
         try:
             self._target, head = self._client.head(self._method, self._url, tuple(self._headers.items()))
             if self._body is not None or self._method != "GET":
@@ -117,6 +117,7 @@ class _Exchange:
             else:
                 asked = head + b"\r\n"
             self._connection = await pool.take(self._target)
+            is_unsent = False
             try:
                 self._connection.send(asked)
                 await self._connection.head()
@@ -124,7 +125,7 @@ class _Exchange:
                 pool.give_back(self._target, self._connection)
                 raise
         except _TROUBLES as error:
-            raise of_exception(error) from None
+            raise of_exception(error, is_unsent=is_unsent) from None
         return HttpStream(self._connection)
 
     async def __aexit__(self, *_: object) -> None:

@@ -127,7 +127,8 @@ def _is_failure(value: Any) -> bool:  # noqa: ANN401
         isinstance(value, dict)
         and value.get("kind") in get_args(FailureKind)
         and _is_text(value.get("detail"))
-        and set(value) <= {"kind", "detail", "http_status", "retry_after_ms"}
+        and set(value) <= {"kind", "detail", "http_status", "retry_after_ms", "is_unsent"}
+        and isinstance(value.get("is_unsent", False), bool)
     )
 
 

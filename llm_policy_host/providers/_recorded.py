@@ -64,7 +64,7 @@ class Exchange:
     headers: Mapping[str, str] = field(default_factory=dict)
     head_us: int = 0
     pieces: list[tuple[int, bytes]] = field(default_factory=list)
-    end: str | dict[str, str] = "open"
+    end: str | dict[str, Any] = "open"
     end_us: int = 0
 
 

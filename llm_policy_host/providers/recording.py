@@ -314,12 +314,14 @@ class _Listening:
         self._exchange.end = "end"
         return body
 
-    def _end(self, end: str | dict[str, str], since_ms: float) -> None:
+    def _end(self, end: str | dict[str, Any], since_ms: float) -> None:
         self._exchange.end, self._exchange.end_us = end, _us(self._clock.elapsed_ms() - since_ms)
 
 
-def _failure(error: TransportError) -> dict[str, str]:
-    return {"kind": error.failure.kind, "detail": error.failure.detail}
+def _failure(error: TransportError) -> dict[str, Any]:
+    failure = error.failure
+    told: dict[str, Any] = {"kind": failure.kind, "detail": failure.detail}
+    return {**told, "is_unsent": True} if failure.is_unsent else told
 
 
 def _us(ms: float) -> int:

@@ -287,8 +287,8 @@ class _Played:
         if exchange.end == "open":
             await self._clock.sleep_ms(_FOREVER_MS)
         if isinstance(exchange.end, dict):
-            failure = Failure(**exchange.end)  # type: ignore[arg-type] # its kind was looked at
-            raise TransportError(failure.kind, failure.detail)
+            failure = Failure(**exchange.end)
+            raise TransportError(failure.kind, failure.detail, is_unsent=failure.is_unsent)
 
     async def _wait(self, us: int) -> None:
         await self._clock.sleep_ms(us / 1000)

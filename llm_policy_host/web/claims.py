@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import orjson
 
-from llm_policy_host.ledger.amounts import UNPAID
+from llm_policy_host.ledger.amounts import is_unpaid
 from llm_policy_host.run.flow_sums import CUT
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def is_free(result: Result) -> bool:
         return False  # what waits is there
     if CUT in result.trace.raw or any(map(_has_answered, result.trace.decision_path)):
         return False  # a flow failed, and of its nodes some did not
-    return all(failure.kind in UNPAID for failure in result.failures)
+    return all(map(is_unpaid, result.failures))
 
 
 def _has_answered(step: Mapping[str, Any]) -> bool:

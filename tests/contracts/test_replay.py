@@ -136,6 +136,20 @@ async def test_cut_and_hanging_streams_replay_as_such(dialect: Dialect, tmp_path
 
 
 @EVERY_DIALECT
+async def test_a_server_that_was_not_there_is_not_there_again(dialect: Dialect, tmp_path: Path) -> None:
+    file, clock = tmp_path / "tape.jsonl", SystemClock()
+    async with Vendor([]) as vendor:
+        calls = [
+            (_call(dialect, vendor.origin, attempt, **CALLS["prompt"]), is_stream)
+            for attempt, is_stream in ((1, False), (2, True))
+        ]
+    live = await _told(dialect, Recorder(file, clock), clock, calls)
+    assert all(isinstance(items[-1], Failure) and items[-1].is_unsent for items in live)
+    virtual = VirtualClock()
+    assert await _told(dialect, Replayer(read_recording(file), virtual), virtual, calls) == live
+
+
+@EVERY_DIALECT
 async def test_gaps_replay_in_virtual_time(dialect: Dialect, tmp_path: Path) -> None:
     file = tmp_path / "tape.jsonl"
     clock, virtual = SystemClock(), VirtualClock()

@@ -97,8 +97,13 @@ async def test_a_whole_answer_that_is_cut_is_a_network_error(
 ) -> None:
     full = whole(200, dialect.told["text"].whole)
     cut = Reply(full.head, [full.pieces[0][:-5]], "cut", is_chunked=False)
-    assert _kind(await Talk(dialect, adapters).ask(cut, HI)) == "network_error"
-    assert _kind((await Talk(dialect, adapters).hear(cut, HI))[-1]) == "network_error"
+    asked = await Talk(dialect, adapters).ask(cut, HI)
+    heard = (await Talk(dialect, adapters).hear(cut, HI))[-1]
+    assert _kind(asked) == _kind(heard) == "network_error"
+    for failure in (asked, heard):
+        # what was asked arrived: it may be charged
+        assert isinstance(failure, Failure)
+        assert not failure.is_unsent
 
 
 @EVERY_DIALECT
@@ -217,8 +222,10 @@ async def test_a_server_that_is_not_there_is_a_network_error(
     async with Vendor([]) as vendor:
         call = talk.call(vendor.origin, HI)
     await asyncio.sleep(0)
-    assert _kind(await talk.adapter.send(call, dialect.credential)) == "network_error"
-    assert [_kind(item) async for item in talk.adapter.stream(call, dialect.credential)] == ["network_error"]
+    failures: list[object] = [await talk.adapter.send(call, dialect.credential)]
+    failures += [item async for item in talk.adapter.stream(call, dialect.credential)]
+    assert [_kind(item) for item in failures] == ["network_error"] * 2
+    assert all(isinstance(item, Failure) and item.is_unsent for item in failures)
 
 
 @EVERY_DIALECT

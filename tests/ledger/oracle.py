@@ -39,7 +39,7 @@ SUBJECTS = {
 ENDS = ("RequestRejected", "RunCompleted", "RunFailed", "RunCancelled")
 
 
-def may_follow(history: list[Draft], event: Draft) -> bool:  # noqa: PLR0911 - a rule, a return
+def may_follow(history: list[Draft], event: Draft) -> bool:  # noqa: C901, PLR0911 - a rule, a return
     """Whether an event may come after these, of which each was numbered from 1 and had its cause filled in."""
     if event.type == "RequestReceived":
         return may_start(history, event)
@@ -54,17 +54,27 @@ def may_follow(history: list[Draft], event: Draft) -> bool:  # noqa: PLR0911 - a
         return False
     proposed = sum(each.type == "AttemptProposed" for each in mine)
     core = event.core
+    is_flow = mine[0].core.get("is_flow") is True
     if event.type in ("AttemptProposed", "ApprovalRequested"):
-        return bool(core["attempt"] == proposed + 1)
+        may_ask = not is_flow and (event.type == "AttemptProposed" or event.parent is None)
+        return bool(core["attempt"] == proposed + 1 and may_ask)
     if event.type == "AttemptOutcome":
         return bool(core["attempt"] == proposed)
     if event.type == "ApprovalDecided":
         return bool(core["approval"] == mine[-1].core["approval"])
+    if has_open_parts(history, event.run):
+        return event.type == "PolicyAdmitted"
     if event.type == "RunCompleted":
         has_answer = mine[-1].type == "AttemptOutcome" and mine[-1].core.get("kind") is None
-        is_done_flow = mine[-1].type == "PolicyAdmitted" and mine[0].core.get("is_flow") is True
+        is_done_flow = mine[-1].type == "PolicyAdmitted" and is_flow
         return core["attempts"] == proposed and (has_answer or is_done_flow)
     return event.type not in ("RunFailed", "RunCancelled") or core["attempts"] == proposed
+
+
+def has_open_parts(history: list[Draft], flow: str) -> bool:
+    """Whether a run began as a part of a flow, and has not ended."""
+    ended = {each.run for each in history if each.type in ENDS}
+    return any(each.parent == flow and each.run not in ended for each in history)
 
 
 def may_start(history: list[Draft], event: Draft) -> bool:
@@ -80,6 +90,8 @@ def may_start(history: list[Draft], event: Draft) -> bool:
         if [each.type for each in flow] != ["RequestReceived", "PolicyAdmitted"]:
             return False
         if flow[0].core.get("is_flow") is not True or flow[0].tenant != event.tenant:
+            return False
+        if event.cause is not None and history[event.cause - 1 : event.cause] != flow[-1:]:
             return False
     session = event.core.get("session")
     return has_cause(history, event) and (session is None or is_open(history, "session", session))

@@ -18,9 +18,13 @@ from llm_policy_host.ledger.chain import Chain
 from llm_policy_host.ledger.event import Draft, Event
 from llm_policy_host.ledger.folds import AccountRefusedError, Folds
 from llm_policy_host.ledger.log import Log
+from llm_policy_host.ledger.statistics import Statistics
+from llm_policy_host.ledger.usage import Usage
+from llm_policy_host.ledger.verify import verify
 from llm_policy_host.store.memory import MemoryStore
 
 from . import accounts_oracle
+from .drafts import draft, whole_run
 
 HOUR, DAY = 3_600_000, 86_400_000
 RUNS = ("one", "two", "three")
@@ -224,6 +228,37 @@ def test_settling_replaces_what_was_held_and_missing_amounts_cost_all_of_it() ->
     accounts = tree(*TREE, proposed("r1", PATH, usd_micro=30, tokens=9), settled("r1", tokens=2))
     assert accounts.balance("root", 0).used == {"usd_micro": 30, "tokens": 2, "calls": 1}
     assert accounts.balance("root", 0).held == {"usd_micro": 0, "tokens": 0, "calls": 0}
+
+
+@pytest.mark.parametrize("unknown", [{"calls": 1}, {"usd_micro": None, "tokens": None, "calls": 1}])
+def test_balances_usage_and_statistics_count_what_was_held_for_what_is_not_known(unknown: Any) -> None:
+    chain = Chain(Folds())
+    usage, statistics = Usage("account"), Statistics()
+    drafts = [draft("AccountOpened", core={"limits": {"usd_micro": 1000}}), *whole_run(1, failures=1)]
+    drafts[4] = drafts[4]._replace(obs={"settled": unknown})
+    for each in drafts:
+        made = chain.accept(each, 0)
+        usage.take([made.line])
+        statistics.take(made)
+    found = {"usd_micro": 112, "tokens": 2030, "calls": 2}
+    assert isinstance(chain.fold, Folds)
+    assert chain.fold.accounts.balance("team", 0).used == found
+    assert {name: getattr(usage.total, name) for name in found} == found
+    assert {name: getattr(statistics, name) for name in found} == found
+
+
+@pytest.mark.parametrize("hold", [{}, {"hold": None}])
+def test_a_request_for_approval_that_names_accounts_holds_something_of_them(hold: Any) -> None:
+    begun = [draft("AccountOpened"), draft("RequestReceived", 1), draft("PolicyAdmitted", 1)]
+    drafts = [*begun, draft("ApprovalRequested", 1, core={"accounts": ["team"], **hold})]
+    chain, blind = Chain(Folds()), Chain()
+    for each in begun:
+        chain.accept(each, 0)
+    with pytest.raises(AccountRefusedError, match="hold_missing: `team`"):
+        chain.accept(drafts[-1], 0)
+    fault = verify([blind.accept(each, 0).line for each in drafts], fold=Folds()).fault
+    assert fault is not None
+    assert (fault.line, fault.code) == (4, "hold_missing")
 
 
 def test_an_unknown_price_under_a_usd_limit_and_an_unbounded_call_under_a_limit_of_tokens_are_refused() -> (

@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llm_policy_host.bookkeeping import Ledger, keep_accounts
 from llm_policy_host.clock import VirtualClock
 from llm_policy_host.errors import ConfigError, LedgerError
 from llm_policy_host.ledger.chain import read
+from llm_policy_host.ledger.folds import Folds
+from llm_policy_host.ledger.recovery import open_log
+from llm_policy_host.store.memory import MemoryStore
 from llm_policy_host.store.opening import open_file
 from llm_policy_host.wiring import Host
 from tests.ledger.setting import HELLO, config
@@ -73,6 +77,20 @@ async def test_an_account_stays_where_it_is(tmp_path: Path) -> None:
     await asked(host_of(tmp_path, {"a": {"calls": 1}}))
 
 
+def test_hosts_that_share_a_ledger_may_open_their_accounts_at_once() -> None:
+    store, clock = MemoryStore(is_shared=True), VirtualClock(1)
+    one, two, three = (Ledger(*open_log(store, clock, Folds, is_alone=False)) for _ in range(3))
+    wanted: dict[str, dict[str, Any]] = {"z": {"calls": 5}, "a": {"parent": "z"}}
+    keep_accounts(one, wanted, clock)
+    # its folds are those of before
+    keep_accounts(two, {**wanted, "z": {"calls": 6}}, clock)
+    kinds = [read(line).type for line in store.lines()]
+    assert kinds == ["AccountOpened", "AccountOpened", "AccountAdjusted"]
+    assert two.folds.accounts.balance("z", 1).limits == {"calls": 6}
+    with pytest.raises(LedgerError, match=r"host\.accounts\.a: the ledger has it below `z`"):
+        keep_accounts(three, {"a": {}}, clock)
+
+
 @pytest.mark.parametrize(
     ("host", "said"),
     [
@@ -105,6 +123,42 @@ async def test_a_host_that_drives_nothing_claims_nothing(tmp_path: Path) -> None
         assert host_of(tmp_path).rank(HELLO).ordered
         with pytest.raises(LedgerError, match="process"):
             await asked(host_of(tmp_path))
+
+
+async def test_a_ledger_that_could_not_be_opened_is_opened_when_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(*_: object) -> None:
+        raise LedgerError("store", "content", "cannot be used")
+
+    host = host_of(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("llm_policy_host.bookkeeping.open_keep", locked)
+        for _ in range(2):
+            with pytest.raises(LedgerError, match="content: cannot be used"):
+                await host.run(HELLO)
+        # nor does it keep others out
+        patch.undo()
+        await asked(host_of(tmp_path))
+    assert (await host.run(HELLO)).ok
+    await host.close()
+
+
+async def test_a_ledger_is_let_go_of_whatever_fails_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise LedgerError("store", "ledger", "no space left")
+
+    content = {"level": "digest", "key": {"env": "SEAL"}}
+    data = config({"a": [YES]}, ledger={"file": "ledger.db"}, content=content)
+    host = Host.from_data(data, directory=tmp_path, clock=VirtualClock(1), environment={"SEAL": 40 * "s"})
+    assert (await host.run(HELLO)).ok
+    with monkeypatch.context() as patch:
+        patch.setattr("llm_policy_host.ledger.books.LedgerBooks.note", full)
+        with pytest.raises(LedgerError, match="no space left"):
+            await host.close()
+    assert (await asked(host_of(tmp_path))).ok
 
 
 async def test_a_host_that_takes_anothers_place_writes_on(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llm_policy_host.bookkeeping import keep_accounts
+from llm_policy_host.ledger.sessions import opening
 from llm_policy_host.run.driver import Driver, Surroundings
 from llm_policy_host.run.lanes import LaneBounds, Lanes
 from llm_policy_host.store.memory import MemoryStore
@@ -423,6 +425,39 @@ async def test_a_flow_is_the_parent_of_its_nodes_runs() -> None:
     assert [event.core.get("node") for event in begun] == [None, "n1", "n2"]
     assert {event.core["key_id"] for event in begun} == {"k1"}
     setting.check()
+
+
+async def test_a_policy_is_published_by_the_first_run_that_is_taken() -> None:
+    async with Setting({"a": [YES]}) as setting:
+        for each in opening("s1", "operator", "local", max_turns=0):
+            setting.ledger.log.append(each)
+        turned = await setting.ask(asked(policy_ir=ANYONE, origin=Origin(session="s1")))
+        assert turned.refusal is not None
+        assert turned.refusal["code"] == "turns_exceeded"
+        assert [(await setting.ask(asked(policy_ir=ANYONE))).ok for _ in range(2)] == [True, True]
+    admitted = {each.core["policy_id"] for each in setting.events() if each.type == "PolicyAdmitted"}
+    published = [each.core["policy_id"] for each in setting.events() if each.type == "PolicyPublished"]
+    assert len(admitted) == 1
+    assert [each for each in published if each in admitted] == list(admitted)
+
+
+async def test_the_cost_of_a_run_is_what_its_accounts_were_charged() -> None:
+    async with Setting({"a": [SLOW, SLOW], "b": [YES]}) as setting:
+        keep_accounts(setting.ledger, {"team": {}}, setting.clock)
+        assert (await setting.ask(asked(origin=Origin(accounts=("team",))))).ok
+        used = setting.ledger.folds.accounts.balance("team", 0).used
+    end = setting.events()[-1]
+    assert end.core["attempts"] == used["calls"] == 3
+    assert used["usd_micro"] > 20
+    assert end.obs == {"ms": 100, "tokens": used["tokens"], "usd_micro": used["usd_micro"]}
+
+
+async def test_the_cost_of_a_run_is_not_told_where_nobody_knows_it() -> None:
+    async with Setting({"a": [SLOW, SLOW], "b": [YES]}) as setting:
+        assert (await setting.ask()).ok
+    *_, outcome, end = setting.events()
+    assert outcome.obs["usd_micro"] == 20
+    assert end.obs == {"ms": 100}
 
 
 async def test_an_outcome_tells_what_was_taken_and_what_it_cost() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
 import itertools
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ from llm_policy_host.core.digest import Digest
 from llm_policy_host.core.vm import Vm
 from llm_policy_host.errors import LedgerError
 from llm_policy_host.ledger.contexts import Contexts, resolve
-from llm_policy_host.ledger.digests import Memo, params_digest, plain_shape
+from llm_policy_host.ledger.digests import Memo, params_digest, plain_shape, restored, texts_by_digest
 from llm_policy_host.ledger.encoding import digest, encode, read
 from llm_policy_host.ledger.event import blob_digest
 from llm_policy_host.values import Contract
@@ -86,6 +88,16 @@ def test_what_comes_again_is_made_once_and_the_same(values: list[dict[str, int]]
     memo = Memo(make)
     assert [memo(value) for value in values] == [digest(value) for value in values]
     assert len(made) <= len({str(value) for value in values})
+
+
+def test_what_a_quick_spelling_takes_for_the_same_is_made_apart() -> None:
+    memo = Memo(digest)
+    values = [None, math.inf, -math.inf, "null", 1, True, 1.0]
+    for _ in range(2):
+        made = [memo({"a": value, "b": 1}) for value in values]
+        assert made == [digest({"a": value, "b": 1}) for value in values]
+    with pytest.raises(LedgerError, match="NaN"):
+        memo({"a": math.nan, "b": 1})
 
 
 # What does not enter -----------------------------------------------------------------------------------
@@ -187,6 +199,59 @@ def test_a_text_that_is_no_word_is_in_no_shape() -> None:
     assert params_digest({"verbosity": "tell me all"}) == params_digest({"verbosity": shape["verbosity"]})
 
 
+def test_whatever_a_caller_writes_only_names_and_words_are_in_a_shape() -> None:
+    words, family = "my own words", "my family"
+    candidate = {
+        "provider_id": "the shop",
+        "model_family": family,
+        "capabilities": {"context": 9, words: words, "region": "eu", "many": [words, {words: True}]},
+        "offer": {"peer_id": "p 1", "words": words},
+        "base_url": "https://my.own/words",
+        "remark": words,
+        words: None,
+        "tier": "local",
+    }
+    shape: Any = plain_shape(
+        {
+            "scope": words,
+            "requirements": {
+                "needs": [words, "tools"],
+                "pin": {"provider": words, "model": "m", words: words},
+                "model_family": family,
+                "tier": words,
+                "privacy": words,
+                "min_context": 3,
+            },
+            "extra_candidates": [candidate],
+            words: 1,
+        }
+    )
+    assert words not in json.dumps(shape)
+    hidden = f"sha256:{hashlib.sha256(words.encode()).hexdigest()}"
+    assert shape["scope"] == shape["requirements"]["pin"]["provider"] == hidden
+    assert shape["requirements"]["needs"] == [hidden, "tools"]
+    assert shape["requirements"]["min_context"] == 3
+    (told,) = shape["extra_candidates"]
+    # who is asked is in the events by his name too
+    assert (told["provider_id"], told["model_family"], told["offer"]["peer_id"]) == (
+        "the shop",
+        family,
+        "p 1",
+    )
+    assert (told["tier"], told["capabilities"]["region"], told[hidden]) == ("local", "eu", None)
+    assert "base_url" not in told
+    known = texts_by_digest([{words: ["x"]}, family])
+    assert restored(shape, known)["requirements"] == {
+        "needs": [words, "tools"],
+        "pin": {"provider": words, "model": "m"},
+        "model_family": family,
+        "tier": words,
+        "privacy": words,
+        "min_context": 3,
+    }
+    assert plain_shape(restored(shape, known)) == shape
+
+
 # Contexts -----------------------------------------------------------------------------------------------
 
 
@@ -226,6 +291,24 @@ def test_every_ctx_reads_back_as_it_was(moments: list[tuple[dict[str, Any], dict
         assert kept.identity == digest(whole)
         identity, parts = resolve(kept.blob, shelf.blobs.get)
         assert (identity, encode(parts)) == (kept.identity, encode(whole))
+
+
+ALIKE = st.sampled_from([None, 0, 1, True, False, 1.0, -0.0, {}, {"x": None}, {"x": 1}, {"x": True}, [1]])
+ENTRIES = st.dictionaries(st.sampled_from("abc"), ALIKE, max_size=3)
+FILL = {f"p{number}|m": {"latency_ms": number} for number in range(40)}
+"""So much that a difference is worth it."""
+
+
+@given(st.lists(ENTRIES, min_size=2, max_size=5))
+def test_what_python_takes_for_the_same_is_not_the_same_in_a_ctx(moments: list[dict[str, Any]]) -> None:
+    shelf = Shelf()
+    contexts = Contexts(shelf.put)
+    for version, entries in enumerate(moments):
+        others = {"observed": {**FILL, **entries}, "price_multipliers": entries}
+        kept = contexts.keep(version, _state(), others, 0)
+        identity, _ = resolve(kept.blob, shelf.blobs.get)
+        given = {name: part for name, part in others.items() if part}
+        assert identity == kept.identity == digest({**given, "state": read(_state()())})
 
 
 def test_a_ctx_that_did_not_change_is_neither_read_nor_written() -> None:

@@ -396,3 +396,36 @@ async def test_over_a_ledger_that_others_write_too_nodes_run_at_once_as_well() -
         assert clock.now_ms() == 1_000_800
         verdict = verify(log.store.lines(), log.store.blob_get, Folds())
     assert (verdict.fault, verdict.open_runs) == (None, 0)
+
+
+async def test_a_flow_that_is_left_while_its_nodes_ask_ends_after_them() -> None:
+    clock = VirtualClock(1_000_000)
+    log, recovery = open_log(MemoryStore(is_shared=True), clock, Folds)
+    accept, has_asked, may_go = log.accept, asyncio.Event(), asyncio.Event()
+
+    async def slowly(draft: Draft) -> Event:
+        if draft.type == "AttemptProposed":
+            has_asked.set()
+            await may_go.wait()
+        return await accept(draft)
+
+    log.accept = slowly  # type: ignore[method-assign]
+    data = {
+        "providers": {name: {"api_kind": "scripted"} for name in "abc"},
+        "models": {"m": {"served_by": [{"provider": name} for name in "abc"]}},
+        "host": {"scripts": {name: script(name, 100) for name in "abc"}},
+    }
+    async with Host.from_data(data, clock=clock, environment={}, ledger=Ledger(log, recovery)) as host:
+        asking = asyncio.create_task(host.run(ask(FORK)))
+        await has_asked.wait()
+        for _ in range(2):
+            asking.cancel()
+            await asyncio.sleep(0)
+        may_go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+    lines = list(log.store.lines())
+    verdict = verify(lines, log.store.blob_get, Folds())
+    assert (verdict.fault, verdict.open_runs) == (None, 0)
+    last = read(lines[-1])
+    assert (last.type, last.parent, last.core["error"]) == ("RunCancelled", None, "cancelled")

@@ -45,11 +45,9 @@ class House:
         assert isinstance(grant, Grant)
         return grant
 
-    def spend(self, key: str, usd_micro: int) -> None:
+    def spend(self, key: str, usd_micro: int, payer: str | None = "acme") -> None:
         grant = self.grant(key)
-        minted = self.folds.ring.find(grant.key_id)
-        assert minted is not None
-        path, openings = spending(grant, minted.account, self.folds.accounts)
+        path, openings = spending(grant, payer, self.folds.accounts)
         for core in openings:
             self.log.append(Draft("AccountOpened", "keyholder", "acme", core=core))
         self.runs += 1
@@ -103,6 +101,28 @@ def test_keys_narrowed_beside_each_other_have_budgets_of_their_own_below_the_fir
     assert refused(house, left, 1)[0] == house.grant(left).budgets[1].account
     assert refused(house, right, 41)[0] == house.grant(key).budgets[0].account
     house.spend(right, 40)
+
+
+def test_where_another_pays_a_keys_budgets_are_below_him() -> None:
+    house = House()
+    for name in ("club", "acme/lab"):
+        core = {**_account(name, usd_micro=200), "parent": name.rpartition("/")[0] or None}
+        house.log.append(Draft("AccountOpened", "operator", "local", core=core))
+    key = narrow(mint(ROOT, "k", ["call"], [("usd_micro", 100)]), [("calls", 5)])
+    house.spend(key, 40)
+    payers = ("club", None, "acme/lab")
+    for payer in payers:
+        # each pays from the beginning, whoever paid before him
+        house.spend(key, 99, payer)
+        with pytest.raises(AccountRefusedError, match="usd_micro"):
+            house.spend(key, 2, payer)
+    with pytest.raises(AccountRefusedError, match="usd_micro"):
+        house.spend(key, 61)
+    house.spend(key, 60)
+    accounts = house.folds.accounts
+    used = [accounts.balance(name, 0).used["usd_micro"] for name in ("club", "acme/lab", "acme")]
+    assert used == [99, 99, 199]
+    assert len(accounts.names()) == 3 + 2 * 4
 
 
 def test_the_account_above_a_key_holds_too_and_calls_have_a_rate() -> None:

@@ -245,6 +245,26 @@ async def test_what_is_known_stays_known_when_a_commit_fails(monkeypatch: pytest
     assert verify(store.lines(), fold=Folds()).fault is None
 
 
+async def test_of_a_defect_while_events_are_taken_everyone_who_waits_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = MemoryStore(is_shared=True)
+    log, told = Log(store, VirtualClock()), []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+
+    def defect(*_: object) -> None:
+        raise RuntimeError("a text of a caller")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(log.chain, "accept", defect)
+        asked = [log.accept(draft("HostStarted")) for _ in range(3)]
+        answers = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 5)
+    assert [type(each) for each in answers] == [LedgerError] * 3
+    assert all(str(each).endswith("the log has a defect (RuntimeError)") for each in answers)
+    assert [type(each) for each in told] == [RuntimeError]
+    assert (await log.accept(draft("HostStarted"))).seq == 1
+
+
 async def test_who_commits_on_the_loop_waits_for_no_thread_that_waits_for_the_loop(tmp_path: Path) -> None:
     store = open_sqlite(tmp_path / "ledger.db", mode="shared")
     log = Log(store, VirtualClock())

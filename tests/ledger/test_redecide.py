@@ -19,11 +19,14 @@ from llm_policy_host.ledger.folds import Folds
 from llm_policy_host.ledger.verify import verify
 from llm_policy_host.values import Attempt, Call, Contract, Estimate, Failure, Inputs
 from tests.ledger.corpus import World
+from tests.ledger.setting import HELLO, Setting
 
 if TYPE_CHECKING:
     from llm_policy_host.hindsight.history import Past
 
 RUNS_A_WORLD = 5
+ANYONE = [["zero"], ["ordered"], ["id"], ["always", {"action": "next_candidate"}]]
+MINE = ["and", ["scope_matches"], ["family_eq", "a model"]]
 
 
 def pasts(world: World) -> list[Past]:
@@ -218,3 +221,26 @@ def _changed(past: Past, other: Past, what: str) -> Past:
         else:
             each.model_family = "another"
     return dataclasses.replace(past, tried=tried)
+
+
+async def test_a_text_that_is_no_word_decides_again_as_it_did() -> None:
+    """It is in the ledger by its digest; what it was compared with is there as it is."""
+    extra = [
+        {"provider_id": name, "model_family": "a model", "api_kind": "scripted", "scope": scope}
+        for name, scope in (("the last", "my scope"), ("the first", "your scope"))
+    ]
+    asked: list[dict[str, Any]] = [
+        {"requirements": {"pin": {"provider": "a shop"}}},
+        {"requirements": {"model_family": "a model"}, "extra_candidates": extra},
+        {"extra_candidates": extra, "scope": "my scope", "policy_ir": ["policy", MINE, *ANYONE]},
+        {"scope": "of nobody", "params": {"max_tokens": 10, "my own": 1, "stop": "a text"}},
+    ]
+    async with Setting({"a shop": [{"answer": "yes"}], "b": [{"answer": "yes"}]}) as setting:
+        for each in asked:
+            assert (await setting.ask(dataclasses.replace(HELLO, **each))).error in (None, "no_candidates")
+        decider = Decider(setting.store.blob_get)
+        runs = list(past_runs(setting.events()))
+        assert len(runs) == len(asked)
+        assert [decider.again(past).difference for past in runs] == [None] * len(asked)
+        first = [past.tried[0].route for past in runs]
+        assert first == ["a shop|m", "the first|a model", "the last|a model", "a shop|m"]

@@ -22,7 +22,7 @@ from llm_policy_host.web.claims import Answer as Kept
 from llm_policy_host.web.claims import Claim, is_free
 from llm_policy_host.web.errors import RefusedError
 from llm_policy_host.web.repeats import Repeats, key_of
-from tests.contracts.vendor import whole
+from tests.contracts.vendor import flow, whole
 
 from .caller import CHAT, HI, ask, get, text_of
 from .ledgered import COST, Bank, bearer
@@ -288,8 +288,16 @@ def test_an_attempt_that_cost_nothing_is_no_answer_and_one_that_may_have_is(bank
         assert {told.status for told in broken} == {502}
         assert [told.own.get("replayed") for told in broken] == [None, "true"]
         assert shop.count == 5
+        # nor is a cut one's end known: what was asked arrived
+        shop.does = lambda _asked: flow([b"{"], "application/json", "cut")
+        cut = [chat(gateway.url, key, "order-3") for _ in range(2)]
+        assert {told.error["code"] for told in cut} == {"network_error"}
+        assert [told.own.get("replayed") for told in cut] == [None, "true"]
+        assert shop.count == 6
+    settled = [event["obs"]["settled"] for event in bank.events("AttemptOutcome")]
+    assert settled[-1] == {"calls": 1}
     idems = [event["idem"] for event in bank.events("RequestReceived")]
-    assert len(idems) == len({*idems}) == 5
+    assert len(idems) == len({*idems}) == 6
 
 
 def test_what_no_account_paid_may_be_asked_again(bank: Bank, shop: Shop) -> None:
@@ -480,6 +488,8 @@ def test_a_key_that_the_ledger_knows_is_not_begun_again() -> None:
         (Result(ok=False, error="x", failures=(Failure("rate_limit"), Failure("server_error"))), True),
         (Result(ok=False, error="x", failures=(Failure("rate_limit"), Failure("timeout"))), False),
         (Result(ok=False, error="x", failures=(Failure("bad_response"),)), False),
+        (Result(ok=False, error="x", failures=(Failure("network_error"),)), False),
+        (Result(ok=False, error="x", failures=(Failure("network_error", is_unsent=True),)), True),
     ],
 )
 def test_only_what_no_vendor_charges_for_is_free(result: Result, *, free: bool) -> None:
