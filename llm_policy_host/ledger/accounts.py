@@ -73,10 +73,18 @@ class _Hold:
 class Accounts:
     """The fold. `check` changes nothing; an event that is applied is believed."""
 
+    HEARS: Final = frozenset(
+        {
+            *("AccountOpened", "AccountAdjusted", "ApprovalRequested", "ApprovalDecided", "AttemptProposed"),
+            *("AttemptOutcome", "RunCompleted", "RunFailed", "RunCancelled"),
+        }
+    )
+    """Events that change it."""
+
     def __init__(self) -> None:
         self._accounts: dict[str, Account] = {}
         self._holds: dict[str, dict[int | str, _Hold]] = {}
-        self._checks: Mapping[str, Callable[[Emitted, int], Refusal | None]] = {
+        self.checks: Mapping[str, Callable[[Emitted, int], Refusal | None]] = {
             "AccountOpened": self._check_opened,
             "AccountAdjusted": self._check_named,
             "KeyMinted": self._check_named,
@@ -97,7 +105,7 @@ class Accounts:
 
     def check(self, draft: Emitted, ts: int) -> Refusal | None:
         """Say why an event cannot be at a moment; None where it can."""
-        check = self._checks.get(draft.type)
+        check = self.checks.get(draft.type)
         return None if check is None else check(draft, ts)
 
     def apply(self, event: Stamped) -> None:

@@ -83,6 +83,14 @@ class Asking:
 class Approvals:
     """The fold: all that wait, and the last of those that do no longer."""
 
+    HEARS: Final = frozenset(
+        {
+            *("ApprovalRequested", "ApprovalDecided", "AttemptProposed"),
+            *("RunCompleted", "RunFailed", "RunCancelled"),
+        }
+    )
+    """Events that change it: what a run that waits may do."""
+
     def __init__(self) -> None:
         self._waiting: dict[str, Asking] = {}
         self._granted: dict[str, Asking] = {}

@@ -11,9 +11,12 @@ from .account import Refusal
 from .accounts import Accounts
 from .approvals import Approvals
 from .keyring import KeyRing
+from .schema import ROWS
 from .sessions import Sessions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from .accounts import Emitted
     from .chain import Fold
     from .event import Event
@@ -42,15 +45,21 @@ class Folds:
         self.sessions = Sessions()
         self.approvals = Approvals()
         self._checked: dict[str, Any] | None = None
+        self._checks: Mapping[str, Callable[[Emitted, int], None]] = {
+            **dict.fromkeys(self.accounts.checks, self._check_accounts),
+            "RequestReceived": self._check_turns,
+            "ApprovalDecided": self.approvals.check,
+        }
+        folds = (self.accounts, self.ring, self.sessions, self.approvals)
+        self._applies: Mapping[str, tuple[Callable[[Event], None], ...]] = {
+            kind: tuple(fold.apply for fold in folds if kind in fold.HEARS) for kind in ROWS
+        }
 
     def check(self, draft: Emitted, ts: int) -> None:
         """Refuse an event that the accounts do not take at a moment."""
-        refusal = self.accounts.check(draft, ts)
-        if refusal is not None:
-            raise AccountRefusedError(refusal)
-        if self.sessions.is_used_up(draft):
-            raise AccountRefusedError(Refusal(TURNS_EXCEEDED, draft.core["session"], "turns"))
-        self.approvals.check(draft, ts)
+        check = self._checks.get(draft.type)
+        if check is not None:
+            check(draft, ts)
         self._checked = draft.core
 
     def apply(self, event: Event) -> None:
@@ -58,10 +67,17 @@ class Folds:
         if event.core is not self._checked:
             self.check(event, event.ts)
         self._checked = None
-        self.accounts.apply(event)
-        self.ring.apply(event)
-        self.sessions.apply(event)
-        self.approvals.apply(event)
+        for apply in self._applies[event.type]:
+            apply(event)
+
+    def _check_accounts(self, draft: Emitted, ts: int) -> None:
+        refusal = self.accounts.check(draft, ts)
+        if refusal is not None:
+            raise AccountRefusedError(refusal)
+
+    def _check_turns(self, draft: Emitted, _ts: int) -> None:
+        if self.sessions.is_used_up(draft):
+            raise AccountRefusedError(Refusal(TURNS_EXCEEDED, draft.core["session"], "turns"))
 
 
 def _conforms(folds: Folds) -> Fold:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -27,6 +27,9 @@ class MintedKey:
 
 class KeyRing:
     """Who has been given a key, and whose was taken back: that ends all that derive from it."""
+
+    HEARS: Final = frozenset({"KeyMinted", "KeyRevoked"})
+    """Events that change it."""
 
     def __init__(self) -> None:
         self._keys: dict[str, MintedKey] = {}

@@ -22,7 +22,6 @@ MODES: Final = ("work", "steward")
 """How a session works; as a steward it asks before each call with tools."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
-_KINDS: Final = frozenset({"RequestReceived", "SessionOpened", "ModeChanged", "SessionClosed"})
 
 
 @dataclass(slots=True)
@@ -48,6 +47,9 @@ class Session:
 
 class Sessions:
     """The fold."""
+
+    HEARS: Final = frozenset({"RequestReceived", "SessionOpened", "ModeChanged", "SessionClosed"})
+    """Events that change it."""
 
     def __init__(self) -> None:
         self._sessions: dict[str, Session] = {}
@@ -75,8 +77,6 @@ class Sessions:
     def apply(self, event: Stamped) -> None:
         """Take an event of the log into account."""
         kind, core = event.type, event.core
-        if kind not in _KINDS:
-            return
         if kind == "RequestReceived":
             found = self._sessions.get(core.get("session") or "")
             if found is not None and event.parent is None:
