@@ -246,6 +246,7 @@ class Failure:
     """A provider's misfortune. `detail` stays in the host: it never enters a trace.
 
     `is_unsent` says that no byte of the request left, so that nobody can charge it.
+    One that is the caller's fault is evidence against nobody, whatever its kind (decision 0016).
     """
 
     kind: FailureKind
@@ -253,6 +254,7 @@ class Failure:
     retry_after_ms: int | None = None
     detail: str = field(default="", repr=False)
     is_unsent: bool = False
+    is_callers_fault: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,12 +390,17 @@ class Turned:
 @quick
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What the host gathered before a run, so that the core asks nothing back (spec 2.3)."""
+    """What the host gathered before a run, so that the core asks nothing back (spec 2.3).
+
+    `is_callers_policy` says that a contract's `policy_ir` is a caller's: what it does to health, it does
+    within its run (decision 0016).
+    """
 
     now_ms: int
     seed: int | None = None
     is_full_trace: bool = False
     others: Mapping[str, Any] = field(default_factory=nothing)
+    is_callers_policy: bool = False
 
 
 @quick
@@ -401,8 +408,8 @@ class Inputs:
 class Step:
     """What the core asks for next, with the state to resume from.
 
-    A `call` names its candidate, and the parameters where they are not the contract's own; a
-    `wait` its end; a `done` the result as plain data.
+    A `call` names its candidate, the parameters where they are not the contract's own, and the bounds
+    that its caller made shorter than the operator's; a `wait` its end; a `done` the result as plain data.
     """
 
     status: Literal["call", "wait", "done"]
@@ -411,6 +418,7 @@ class Step:
     params: Mapping[str, Any] | None = None
     until_ms: float = 0
     result: Mapping[str, Any] = field(default_factory=nothing)
+    callers_bounds: Sequence[str] = ()
 
 
 @quick
@@ -485,7 +493,8 @@ class Change:
 class Attempt:
     """What one attempt told about its route, for those who measure (spec 3.3).
 
-    `kind` is the failure's, None after an answer, `cancelled` where the caller left.
+    `kind` is the failure's, None after an answer, `cancelled` where the caller left. What is the caller's
+    fault says nothing of the route.
     """
 
     provider_id: str
@@ -497,6 +506,7 @@ class Attempt:
     output_tokens: int | None = None
     kind: str | None = None
     is_stream: bool = False
+    is_callers_fault: bool = False
 
 
 @quick

@@ -53,6 +53,7 @@ local function event_of(handle, response)
     error_kind = response.error_kind,
     http_status = response.http_status,
     retry_after_ms = response.retry_after_ms,
+    is_callers_fault = response.is_callers_fault,
     latency_ms = response.latency_ms,
   }
 end

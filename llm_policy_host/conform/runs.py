@@ -143,6 +143,9 @@ class Runs:
             contract["chain"] = self.terms.chain()
         if self.is_likely(20):
             contract["tools"] = [{"name": "search"}]
+        for bound in ("timeout_ms", "ttft_ms", "idle_ms"):
+            if self.is_likely(10):
+                contract[bound] = self.rng.choice((0, 5, 29999, 30000, 1e6))
         return contract
 
     def extra_candidate(self) -> Data:
@@ -150,7 +153,7 @@ class Runs:
         candidate: dict[str, Data] = {
             "provider_id": self.rng.choice((*PROVIDERS, "own")),
             "model_family": self.rng.choice(FAMILIES),
-            "base_url": "http://own",
+            "base_url": self.rng.choice(("http://own", "http://somewhere")),
         }
         if self.is_likely(60):
             candidate["price_in"] = self.rng.choice(PRICES)
@@ -187,6 +190,8 @@ class Runs:
             }
         if self.is_likely(20):
             inputs["disabled"] = {PROVIDERS[0]: now_ms + self.rng.choice(WAITS)}
+        if self.is_likely(40):
+            inputs["is_callers_policy"] = True
         return inputs
 
     def declared(self) -> Data:
@@ -219,6 +224,8 @@ class Runs:
                 event["http_status"] = self.rng.choice((429, 503))
             if self.is_likely(20):
                 event["retry_after_ms"] = self.rng.choice(WAITS)
+            if self.is_likely(10):
+                event["is_callers_fault"] = True
         if self.is_likely(20):
             event["latency_ms"] = self.rng.choice(TIMES)
         return event

@@ -107,7 +107,13 @@ class LuaEngine:
         vm = self._vm
         others = self._gathered.table(inputs.others)
         answer = vm.call(
-            self._start, vm.to_lua(contract), inputs.now_ms, inputs.seed, others, inputs.is_full_trace
+            self._start,
+            vm.to_lua(contract),
+            inputs.now_ms,
+            inputs.seed,
+            others,
+            inputs.is_full_trace,
+            inputs.is_callers_policy,
         )
         return self._step(answer)
 
@@ -121,7 +127,7 @@ class LuaEngine:
         """Take the next step after a failure; its text stays outside."""
         vm, told = self._vm, (failure.kind.encode(), failure.http_status, failure.retry_after_ms)
         extras = vm.to_lua(disabled) if disabled else None
-        return self._step(vm.call(self._fail, handle, now_ms, *told, extras))
+        return self._step(vm.call(self._fail, handle, now_ms, *told, extras, failure.is_callers_fault))
 
     def wake(self, handle: object, now_ms: int) -> Step:
         """Take the next step after a wait."""
@@ -232,9 +238,12 @@ class LuaEngine:
             raise UsageError(f"the core refused an event: {read_text(answer[1])}")
         status, first, text, handle, *rest = answer
         if status == b"call":
-            foreign = _served(read_text(rest[0])) if rest and rest[0] is not None else None
-            candidate = self.candidates[int(first) - 1] if foreign is None else foreign
-            return Step("call", handle, candidate, read_text(text) if text is not None else None)
+            foreign, bounds = rest
+            candidate = self.candidates[int(first) - 1] if foreign is None else _served(read_text(foreign))
+            params = read_text(text) if text is not None else None
+            if bounds is None:
+                return Step("call", handle, candidate, params)
+            return Step("call", handle, candidate, params, callers_bounds=read_text(bounds))
         if status == b"wait":
             return Step("wait", handle, until_ms=first)
         if status == b"done":

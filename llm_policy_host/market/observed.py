@@ -116,7 +116,8 @@ class Observed:
 def _sample(attempt: Attempt) -> _Sample | None:
     ended_ms = attempt.started_ms + attempt.took_ms
     if attempt.kind is not None:
-        return None if attempt.kind in UNTOLD else _Sample(ended_ms, is_good=False)
+        is_untold = attempt.kind in UNTOLD or attempt.is_callers_fault
+        return None if is_untold else _Sample(ended_ms, is_good=False)
     waited_ms = attempt.took_ms if attempt.ttft_ms is None else attempt.ttft_ms
     return _Sample(ended_ms, is_good=True, latency_ms=waited_ms, tok_s=_tok_s(attempt))
 

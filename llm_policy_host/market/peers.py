@@ -51,7 +51,7 @@ class PeerHealth:
         if attempt.kind is None:
             found = self._breakers.pop(key, None)
             return found is not None and found.until_ms > 0
-        if attempt.kind in NO_EVIDENCE:
+        if attempt.kind in NO_EVIDENCE or attempt.is_callers_fault:
             return False
         breaker = self._breakers.setdefault(key, _Breaker())
         self._breakers.move_to_end(key)

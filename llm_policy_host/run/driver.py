@@ -187,7 +187,7 @@ class Driver:
         full = self._full()
         if full:
             others = {**others, "disabled": {**others.get("disabled", {}), **full}}
-        return Inputs(self._clock.now_ms(), seed, self._around.is_full_trace, others)
+        return Inputs(self._clock.now_ms(), seed, self._around.is_full_trace, others, is_callers_policy=True)
 
     def _full(self) -> dict[str, bool]:
         """Name the providers whose lanes are full: passed by, which blames nobody."""

@@ -36,10 +36,10 @@ class Pace:
     def left(self) -> tuple[float | None, str]:
         """Say how long the next piece may still take, and which bound that is."""
         timeouts, now_ms = self._timeouts, self._clock.elapsed_ms()
-        bounds = [(timeouts.attempt_ms, self._started_ms, "the attempt")]
+        bounds = [(timeouts.attempt_ms, self._started_ms, "timeout_ms")]
         if self._has_content:
-            bounds.append((timeouts.idle_ms, self._last_ms, "the next chunk"))
+            bounds.append((timeouts.idle_ms, self._last_ms, "idle_ms"))
         else:
-            bounds.append((timeouts.ttft_ms, self._started_ms, "the first content"))
-        left = [(bound - (now_ms - since), what) for bound, since, what in bounds if bound is not None]
+            bounds.append((timeouts.ttft_ms, self._started_ms, "ttft_ms"))
+        left = [(bound - (now_ms - since), name) for bound, since, name in bounds if bound is not None]
         return min(left, default=(None, ""))

@@ -95,7 +95,7 @@ class Sender:
             outcome = await within(self._clock, _least(left_ms, bound_ms), sending)
         except ExpiredError:
             is_own = bound_ms is not None and bound_ms <= left_ms
-            outcome = Failure("timeout", detail=f"no answer within {bound_ms:.0f} ms") if is_own else None
+            outcome = _expired(run, "timeout_ms", f"no answer within {bound_ms:.0f} ms") if is_own else None
         except CancelledError:
             sent.end("cancelled")
             raise
@@ -193,9 +193,9 @@ class Sender:
         except StopAsyncIteration:
             return
         except ExpiredError:
-            left_ms, what = pace.left()
+            left_ms, bound = pace.left()
             is_own = left_ms is not None and left_ms <= run.ends_at_ms - self._clock.now_ms()
-            yield Failure("timeout", detail=f"{what} took too long") if is_own else None
+            yield _expired(run, bound, f"{bound} passed") if is_own else None
         except Exception as error:  # noqa: BLE001 - as in _send_now
             yield _defect(error)
         finally:
@@ -286,10 +286,14 @@ class _Sent:
         if isinstance(outcome, Response):
             usage = outcome.usage
             self.end(None, usage.output_tokens + usage.reasoning_tokens if usage else None)
+        elif outcome is None:
+            self.end("cancelled")
         else:
-            self.end("cancelled" if outcome is None else outcome.kind)
+            self.end(outcome.kind, is_callers_fault=outcome.is_callers_fault)
 
-    def end(self, kind: str | None, output_tokens: int | None = None) -> None:
+    def end(
+        self, kind: str | None, output_tokens: int | None = None, *, is_callers_fault: bool = False
+    ) -> None:
         """Tell those who measure."""
         call = self._ready.call
         took_ms = self._clock.elapsed_ms() - self._from_ms
@@ -303,6 +307,7 @@ class _Sent:
             output_tokens,
             kind,
             self._is_stream,
+            is_callers_fault,
         )
         self._sender.note(self._run, self._ready, attempt, took_ms)
 
@@ -316,7 +321,12 @@ def _attributed(failure: Failure, ready: Ready) -> Failure:
     if not ready.credential.is_callers or failure.kind not in _OF_A_KEY:
         return failure
     detail = f"the key given for `{ready.call.provider_id}`: {failure.kind}"
-    return Failure("bad_request", failure.http_status, failure.retry_after_ms, detail)
+    return Failure("bad_request", failure.http_status, failure.retry_after_ms, detail, is_callers_fault=True)
+
+
+def _expired(run: Run, bound: str, detail: str) -> Failure:
+    """Say that a bound passed first: a fault of the caller's where he made it shorter than the operator's."""
+    return Failure("timeout", detail=detail, is_callers_fault=bound in run.step.callers_bounds)
 
 
 def _least(left_ms: float, bound_ms: float | None) -> float:

@@ -226,7 +226,8 @@ class _Theatre:
         if latency_ms is not None and latency_ms < limit_ms:
             self._arrange(run, latency_ms, _outcome(turn), turn)
         elif bound_ms is not None and bound_ms <= left_ms:
-            self._arrange(run, limit_ms, Failure("timeout"), turn)
+            is_callers = "timeout_ms" in run.step.callers_bounds
+            self._arrange(run, limit_ms, Failure("timeout", is_callers_fault=is_callers), turn)
         else:
             self._note(run, self._now + limit_ms, DEADLINE)
             self._at(self._now + limit_ms, lambda: self._miss_deadline(run))
@@ -277,6 +278,7 @@ class _Theatre:
                 self._now - started,
                 output_tokens=tokens,
                 kind=failure.kind if failure is not None else None,
+                is_callers_fault=failure is not None and failure.is_callers_fault,
             )
         )
 

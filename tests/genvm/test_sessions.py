@@ -86,6 +86,22 @@ def test_what_fails_in_one_session_is_asked_first_in_the_next(
     assert world.ask().pairs == expected[:1]
 
 
+DISABLES = """return {
+  profiles = { own = { filter = { "not_disabled" }, selector = "ordered", retry_policy = "strict" } },
+  retry_policies = { strict = { unknown = { action = "disable_provider" } } },
+  policy = "own",
+}
+"""
+
+
+def test_what_a_pool_showed_holds_for_its_sessions_next_call(make: Callable[..., World]) -> None:
+    world = make(PLAIN, always(Failure(503)), files={"router-overlay.lua": DISABLES})
+    with world.session() as session:
+        first, second = (world.exec_prompt(session, {"prompt": "p"}).pairs for _ in range(2))
+    assert first
+    assert second == []
+
+
 def test_a_session_left_open_says_nothing_to_the_next_on_0_2() -> None:
     world = World("0.2", PLAIN, script=always(Failure(401)))
     opened = world.open_session("1")

@@ -124,6 +124,7 @@ async def test_faults_of_callers_and_of_nobody_and_direct_routes_set_nobody_asid
         whole.note(attempt("a", kind))
     for _ in range(3):
         whole.note(attempt("bazaar", "timeout"))
+        whole.note(attempt("a", "timeout", is_callers_fault=True))
         whole.note(attempt("a", "timeout", provider_id="direct"))
     assert whole.offers() is before
 

@@ -30,6 +30,17 @@ Failure, at now = the time of its event; the entries of the decision path in thi
 4. `disable_provider` writes `provider_disabled` and goes to the next candidate. `abort`: the error
    is the kind. Nobody left: `exhausted: <last kind>`, or `no_candidates` before any failure.
 
+Whose health it is (decision 0016). Nothing of health is written, and `disable_provider` holds within the
+run alone, where the event says `is_callers_fault`, and for a route that the contract brings at an address
+of its own: an extra candidate of that provider_id and model_family whose `base_url` or `api_kind` is not
+that of the config's provider, or whose provider the config has not. Under a caller's policy the second
+holds too, and `open_breaker_ms` counts as absent: `policy_ir`, with `inputs.is_callers_policy`, but for one
+whose Xform and FailPlan are together those of a profile. A call lists its `callers_bounds`, those of
+timeout_ms, ttft_ms, idle_ms (in this order) that are finite numbers > 0 and shorter than the operator's:
+under a caller's policy that is the default timeout alone; else, where the contract gives any of them, what
+the mutation gives without those of the contract. What is no such number bounds nothing; the default then
+stands for timeout_ms.
+
 Observation: `health` lists {scope: provider | route, key, failures, until_ms} (until_ms 0: never
 open) and {scope: disabled, key, until_ms} of what is disabled still at the end, by scope and key
 in bytes. A case whose events end too early has no `result`.
@@ -37,6 +48,8 @@ in bytes. A case whose events end too early has no `result`.
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -45,10 +58,12 @@ from .config import observe_config
 from .contract import refusal as contract_refusal
 from .language import Refusal, check, normal_form
 from .meaning import classify, enveloped, integer_seed, scores, select, transform, verdict
-from .signature import Schema, number, part, raw, record
+from .signature import Schema, dense, number, part, raw, record
 from .sugar import SugarError, lower
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .transport import Data
 
 __all__ = ["Engine", "observe_config", "observe_run", "observe_runs"]
@@ -61,6 +76,7 @@ OF_THE_PROVIDER = (
     *("auth_error", "payment_required", "rate_limit"),
     *("network_error", "timeout", "server_error"),
 )
+BOUNDS = ("timeout_ms", "ttft_ms", "idle_ms")
 DEFAULTS = {
     "timeout_ms": 30000.0,
     "circuit_breaker_threshold": 3.0,
@@ -188,6 +204,8 @@ class Walk:
         self.steps: list[Data] = []
         self.path: list[Data] = []
         self.policy: Data = None
+        self.is_callers = False
+        self.disabled: dict[str, float] = {}
 
     def refusal(self) -> Data:
         """Find the policy; answer the result of a contract that has none."""
@@ -208,7 +226,15 @@ class Walk:
         if envelope := part(self.engine.config, "policy_envelope"):
             self.policy = enveloped(self.policy, envelope)
         self.policy = normal_form(self.policy)
+        if self.contract.get("policy_ir") is not None and self.inputs.get("is_callers_policy") is True:
+            self.is_callers = self.policy[4:] not in self._ways()
         return None
+
+    def _ways(self) -> Iterator[Data]:
+        """Give the Xform and the FailPlan of each profile."""
+        for profile in record(part(self.engine.config, "profiles")):
+            with suppress(SugarError):
+                yield normal_form(lower(profile, self.engine.config, None))[4:]
 
     def _profile(self) -> Data:
         profiles = record(part(self.engine.config, "profiles"))
@@ -239,7 +265,7 @@ class Walk:
             if word == "abort":
                 return {"ok": False, "error": self.last_kind}
             if word == "disable_provider":
-                self._disable(candidate["provider_id"])
+                self._disable(candidate)
             family = candidate["model_family"] if word == "next_provider_same_model" else None
         error = f"exhausted: {self.last_kind}" if self.last_kind else "no_candidates"
         return {"ok": False, "error": error}
@@ -264,7 +290,8 @@ class Walk:
     def _is_disabled(self, provider: str) -> bool:
         extras = [part(self.inputs, "disabled", provider), part(self.event, "disabled", provider)]
         until = [number(extra) or 0.0 for extra in extras if extra is not True]
-        return True in extras or self.now < max(self.engine.disabled.get(provider, 0.0), *until, 0.0)
+        until += [each.get(provider, 0.0) for each in (self.engine.disabled, self.disabled)]
+        return True in extras or self.now < max(until)
 
     def _shortlist(self, ctx: Data) -> list[Data]:
         _, pred, scorer, selector, _, _ = self.policy
@@ -300,7 +327,9 @@ class Walk:
         ctx = {**ctx, "attempt": self.attempt}
         params = transform(self.policy[4], self._parameters(), candidate, ctx, self.schema)
         names = {"provider": candidate["provider_id"], "model": candidate["model_family"]}
-        self.steps.append({"call": {**names, "params": params}})
+        bounds = self._callers_bounds(candidate, ctx, params)
+        shorter = {"callers_bounds": bounds} if bounds else {}
+        self.steps.append({"call": {**names, "params": params, **shorter}})
         if not self.events:
             return None
         event = self.event = dict(self.events.pop(0))
@@ -316,12 +345,30 @@ class Walk:
         )
         return event
 
+    def _callers_bounds(self, candidate: Data, ctx: Data, params: dict[str, Data]) -> list[str]:
+        """Name the bounds of a call that the caller made shorter than the operator's are."""
+        usual = self.engine.default("timeout_ms")
+        own: dict[str, Data] = {}
+        if not self.is_callers:
+            given = {k: v for k, v in self._parameters().items() if k not in BOUNDS}
+            own = transform(self.policy[4], {**given, "timeout_ms": usual}, candidate, ctx, self.schema)
+            if not set(BOUNDS) & set(self.contract):
+                return []
+        longest = {name: _bound(own.get(name)) for name in BOUNDS}
+        longest["timeout_ms"] = longest["timeout_ms"] or usual
+        return [
+            name
+            for name in BOUNDS
+            if (bound := _bound(params.get(name))) is not None and bound < (longest[name] or math.inf)
+        ]
+
     def _visit(self, candidate: Data, ctx: Data) -> str:
         """Call a candidate until it succeeds or the plan leads elsewhere: answer the word."""
         retries = 0
         while event := self._call(candidate, ctx):
             if event["ok"] is True:
-                self.engine.succeed(candidate)
+                if not self._is_foreign(candidate):
+                    self.engine.succeed(candidate)
                 return "success"
             self.last_kind = event["error_kind"]
             action = classify(self.policy[5], self.last_kind)
@@ -338,8 +385,10 @@ class Walk:
         return ""
 
     def _count(self, candidate: Data, event: Data, action: Data) -> None:
-        if self.last_kind in NOT_EVIDENCE:
+        if self.last_kind in NOT_EVIDENCE or self._is_foreign(candidate) or self._is_callers_fault():
             return
+        if self.is_callers:
+            action = {**action, "open_breaker_ms": 0.0}
         keys = [("route", route(candidate))]
         if self.last_kind in OF_THE_PROVIDER:
             keys.append(("provider", candidate["provider_id"]))
@@ -357,11 +406,25 @@ class Walk:
             self.steps.append({"wait_until_ms": until})
         self.now = until
 
-    def _disable(self, provider: str) -> None:
+    def _disable(self, candidate: Data) -> None:
+        provider = candidate["provider_id"]
         until = self.now + self.engine.default("disable_provider_ttl_ms")
-        self.engine.disabled[provider] = until
+        is_own = self.is_callers or self._is_foreign(candidate) or self._is_callers_fault()
+        (self.disabled if is_own else self.engine.disabled)[provider] = until
         entry = {"provider_id": provider, "until_ms": until}
         self.path.append({"event": "provider_disabled", **entry})
+
+    def _is_callers_fault(self) -> bool:
+        return self.event.get("is_callers_fault") is True
+
+    def _is_foreign(self, candidate: Data) -> bool:
+        """Tell whether the contract brings the candidate's route, at an address that is not the config's."""
+        extra = dense(part(self.contract, "extra_candidates")) or []
+        return any(route(each) == route(candidate) and not self._is_at_home(each) for each in extra)
+
+    def _is_at_home(self, extra: Data) -> bool:
+        provider = part(self.engine.config, "providers", extra["provider_id"])
+        return provider is not None and _address(provider) == _address(extra)
 
     def _chosen(self, candidate: Data) -> dict[str, Data]:
         chosen = {key: candidate[key] for key in CHOSEN if key in candidate}
@@ -372,6 +435,17 @@ class Walk:
 def _refused(code: str, path: str) -> Data:
     """Answer the result of a contract that is refused."""
     return {"ok": False, "error": "policy_refused", "refusal": {"code": code, "path": path}}
+
+
+def _bound(value: Data) -> float | None:
+    """Read how long something may take; what is no number above 0 bounds nothing."""
+    seen = number(value)
+    return seen if seen is not None and seen > 0 else None
+
+
+def _address(record_: Data) -> tuple[Data, Data]:
+    kind = part(record_, "api_kind")
+    return part(record_, "base_url"), "openai_compatible" if kind is None else kind
 
 
 def _backoff(action: Data, retry: int) -> float:

@@ -39,7 +39,7 @@ end
 
 --- A step as values: status, then by status
 ---   "call": index, params text or nothing where they are the contract's own, handle, candidate text
----           or nothing where the index is of the catalog
+---           or nothing where the index is of the catalog, text of the caller's bounds or nothing
 ---   "wait": until_ms, nothing, handle
 ---   "done": whether it is ok, result text, handle
 local function cross(engine, step)
@@ -47,7 +47,8 @@ local function cross(engine, step)
   if step.status == "call" then
     local params = step.is_changed and encode(step.params) or nil
     local foreign = not is_resident(engine, handle.snapshot) and encode(step.candidate) or nil
-    return "call", step.index, params, handle, foreign
+    local bounds = step.callers_bounds and encode(step.callers_bounds) or nil
+    return "call", step.index, params, handle, foreign, bounds
   elseif step.status == "wait" then
     return "wait", step.until_ms, nil, handle
   end
@@ -92,9 +93,10 @@ local function open(engine)
   local face, last, version = {}, nil, 0
   engine.catalog.keeps_offers = true
 
-  function face.start(contract, now_ms, seed, inputs, is_full)
+  function face.start(contract, now_ms, seed, inputs, is_full, is_callers_policy)
     inputs = inputs or {}
     inputs.now_ms, inputs.seed, inputs.trace = now_ms, seed, is_full and "full" or nil
+    inputs.is_callers_policy = is_callers_policy
     return cross(engine, runs.start(engine, contract, inputs))
   end
 
@@ -115,8 +117,15 @@ local function open(engine)
   end
 
   --- `disabled` are providers that this moment passes by, as in a start's inputs; false says that it does not.
-  function face.fail(handle, now_ms, error_kind, http_status, retry_after_ms, disabled)
-    local event = { ok = false, error_kind = error_kind, http_status = http_status, retry_after_ms = retry_after_ms }
+  --- `is_callers_fault` says that the failure is evidence against nobody, whatever its kind.
+  function face.fail(handle, now_ms, error_kind, http_status, retry_after_ms, disabled, is_callers_fault)
+    local event = {
+      ok = false,
+      error_kind = error_kind,
+      http_status = http_status,
+      retry_after_ms = retry_after_ms,
+      is_callers_fault = is_callers_fault,
+    }
     return resume(handle, event, now_ms, disabled)
   end
 

@@ -38,15 +38,15 @@ end
 local function open_ms(failure, settings)
   local by_kind = failure.kind == "rate_limit" and settings.circuit_breaker_rate_limit_ms
     or settings.circuit_breaker_failure_ms
-  local of_action = failure.action.open_breaker_ms
-  return failure.retry_after_ms or of_action and of_action > 0 and of_action or by_kind
+  local at_once = failure.open_breaker_ms
+  return failure.retry_after_ms or at_once and at_once > 0 and at_once or by_kind
 end
 
 --- The entry after one more failure, and whether it opened or stays open longer.
 local function struck(entry, failure, now_ms, settings)
   local threshold, until_ms = settings.circuit_breaker_threshold, entry and entry.until_ms or 0
   local failures = (entry and entry.failures or 0) + 1
-  if (failure.action.open_breaker_ms or 0) > 0 and failures < threshold then
+  if (failure.open_breaker_ms or 0) > 0 and failures < threshold then
     failures = threshold
   end
   if failures < threshold then
@@ -59,7 +59,7 @@ end
 
 --- A failure of a candidate.
 ---@param state table
----@param failure table {provider_id, route, kind, action, retry_after_ms?}
+---@param failure table {provider_id, route, kind, open_breaker_ms?, retry_after_ms?}
 ---@param now_ms number
 ---@param settings table the config's defaults
 ---@return table state

@@ -153,6 +153,34 @@ local function of_handle(engine, handle)
   return policy and policy.id == handle.policy_id and remember(engine.policies, policy.id, policy) or nil
 end
 
+--- The encoding of how a policy changes requests and what failures lead to: what may write health.
+local function way_of(policy)
+  return encoding.term(policy.term[5]) .. encoding.term(policy.term[6])
+end
+
+--- The ways of all profiles; a local one is no caller's to send.
+local function ways_of(engine)
+  local out, names = {}, tables.keys(engine.config.profiles)
+  for i = 1, #names do
+    local policy = of_profile(engine, names[i])
+    if policy and not policy.is_local then
+      out[way_of(policy)] = true
+    end
+  end
+  return out
+end
+
+--- Whether the policy of a run is a caller's: the contract brought it, and no profile acts as it does. A
+--- profile that was narrowed for one caller is the operator's (decision 0016).
+local function is_callers(engine, policy, contract, inputs)
+  if contract.policy_ir == nil or not inputs.is_callers_policy then
+    return false
+  end
+  engine.policies.ways = engine.policies.ways or ways_of(engine)
+  policy.way = policy.way or way_of(policy)
+  return not engine.policies.ways[policy.way]
+end
+
 --- The filter with the contract's own pins and latency bound after the policy's.
 local function narrowed(engine, policy, contract)
   local requirements = at(contract, "requirements")
@@ -184,5 +212,6 @@ return {
   of_profile = of_profile,
   of_contract = of_contract,
   of_handle = of_handle,
+  is_callers = is_callers,
   narrowed = narrowed,
 }

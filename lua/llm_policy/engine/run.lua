@@ -3,6 +3,7 @@
 -- A run is its handle, plain data that changes with every event. What may happen in which state is
 -- the table TRANSITIONS; what an action word does is the table ACTIONS.
 
+local attribution = require("llm_policy.engine.attribution")
 local health = require("llm_policy.engine.health")
 local numbers = require("llm_policy.base.numbers")
 local policies = require("llm_policy.engine.policies")
@@ -41,10 +42,12 @@ ACTIONS.next_provider_same_model = function(run)
   return advance(run, run.candidate.model_family)
 end
 
-ACTIONS.disable_provider = function(run)
+ACTIONS.disable_provider = function(run, _, failure)
   local provider_id = run.candidate.provider_id
   local until_ms = run.now_ms + run.engine.config.defaults.disable_provider_ttl_ms
-  run.engine.health = health.disabled(run.engine.health, provider_id, until_ms)
+  if failure.is_shared and not run.handle.is_callers_policy then
+    run.engine.health = health.disabled(run.engine.health, provider_id, until_ms)
+  end
   run.handle.disabled[provider_id] = until_ms
   note(run, trace.provider_disabled(provider_id, until_ms))
   return advance(run)
@@ -76,20 +79,32 @@ local function latency_ms(run, event)
   return is_finite(event.latency_ms) and event.latency_ms or run.now_ms - run.handle.called_ms
 end
 
+--- Whether the run's candidate is the contract's own, whose health is nobody else's.
+local function is_foreign(run)
+  return attribution.is_foreign(run.engine.config, run.handle.snapshot.ctx.request, run.candidate)
+end
+
 local function accept(run, event)
   local candidate = run.candidate
-  run.engine.health = health.succeeded(run.engine.health, candidate.provider_id, vocabularies.route(candidate))
+  if not is_foreign(run) then
+    run.engine.health = health.succeeded(run.engine.health, candidate.provider_id, vocabularies.route(candidate))
+  end
   note(run, trace.attempted(run.handle, candidate, latency_ms(run, event)))
   return finish(run, true, nil, event.response)
 end
 
---- A failure as the engine reads it; what is no admissible number counts as absent.
-local function read_failure(event, plan, candidate)
+--- A failure as the engine reads it; what is no admissible number counts as absent. One that is shared may
+--- write health that other runs read.
+local function read_failure(run, event)
   local kind = type(event.error_kind) == "string" and event.error_kind or "unknown"
-  local retry_after_ms = event.retry_after_ms
+  local retry_after_ms, candidate = event.retry_after_ms, run.candidate
+  local action = kind == "stream_interrupted" and { action = "abort" }
+    or sequence.classify(run.policy.carriers.failures, kind)
   return {
     kind = kind,
-    action = kind == "stream_interrupted" and { action = "abort" } or sequence.classify(plan, kind),
+    action = action,
+    open_breaker_ms = not run.handle.is_callers_policy and action.open_breaker_ms or nil,
+    is_shared = event.is_callers_fault ~= true and not is_foreign(run),
     http_status = is_finite(event.http_status) and event.http_status or nil,
     retry_after_ms = is_finite(retry_after_ms) and retry_after_ms >= 0 and retry_after_ms or nil,
     provider_id = candidate.provider_id,
@@ -98,9 +113,10 @@ local function read_failure(event, plan, candidate)
 end
 
 local function recover(run, event)
-  local engine, failure = run.engine, read_failure(event, run.policy.carriers.failures, run.candidate)
-  local opened
-  engine.health, opened = health.failed(engine.health, failure, run.now_ms, engine.config.defaults)
+  local engine, failure, opened = run.engine, read_failure(run, event), {}
+  if failure.is_shared then
+    engine.health, opened = health.failed(engine.health, failure, run.now_ms, engine.config.defaults)
+  end
   note(run, trace.attempted(run.handle, run.candidate, latency_ms(run, event), failure))
   for i = 1, #opened do
     note(run, trace.breaker_opened(opened[i]))
@@ -152,6 +168,7 @@ local function start(engine, contract, inputs)
     policy_id = policy.id,
     term = not policy.is_local and policy.term or nil,
     profile = policy.is_local and policy.profile or nil,
+    is_callers_policy = policies.is_callers(engine, policy, contract, inputs) or nil,
     snapshot = snapshots.freeze(engine, contract, inputs),
     is_full = inputs.trace == "full",
     attempt = 0,

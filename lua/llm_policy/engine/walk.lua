@@ -3,6 +3,7 @@
 -- A run here is {engine, handle, policy?, candidate?, now_ms, plan?}: the handle is what lasts, the
 -- plan is opened where somebody new must be found and closed with the step.
 
+local attribution = require("llm_policy.engine.attribution")
 local contracts = require("llm_policy.engine.contract")
 local decide = require("llm_policy.semantics.decide")
 local health = require("llm_policy.engine.health")
@@ -74,10 +75,9 @@ local function exhausted(run)
   return finish(run, false, kind and "exhausted: " .. kind or "no_candidates")
 end
 
---- The changed parameters of the coming attempt.
-local function mutated(run)
+--- Parameters as the policy changes them for the coming attempt.
+local function mutated(run, params)
   local handle, engine = run.handle, run.engine
-  local params = contracts.parameters(handle.snapshot.ctx.request, engine.params, engine.config.defaults)
   if handle.attempt == 1 and run.plan then
     return run.policy.carriers.mutate(params, run.plan.view, handle.index)
   end
@@ -85,15 +85,30 @@ local function mutated(run)
   return run.policy.carriers.mutate(params, view, 1)
 end
 
+--- The bounds of the coming attempt that the caller made shorter than the operator's; nothing where none are.
+local function callers_bounds(run, params)
+  local request, engine = run.handle.snapshot.ctx.request, run.engine
+  local defaults, own = engine.config.defaults, nil
+  if run.handle.is_callers_policy then
+    own = {}
+  elseif attribution.gives_bounds(request) then
+    own = mutated(run, attribution.without_bounds(request, engine.params, defaults))
+  end
+  return own and attribution.shorter(params, own, defaults)
+end
+
 --- Calls the run's candidate.
 local function call(run)
-  local handle = run.handle
+  local handle, engine = run.handle, run.engine
   handle.state, handle.attempt, handle.called_ms = "calling", handle.attempt + 1, run.now_ms
+  local params = contracts.parameters(handle.snapshot.ctx.request, engine.params, engine.config.defaults)
+  local changed = mutated(run, params)
   return {
     status = "call",
     candidate = run.candidate,
     index = handle.index,
-    params = mutated(run),
+    params = changed,
+    callers_bounds = callers_bounds(run, changed),
     is_changed = run.policy.term[5][1] ~= "id",
     state_handle = handle,
   }

@@ -2,6 +2,7 @@
 
 local encoding = require("llm_policy.language.encoding")
 local face = require("llm_policy")
+local json = require("llm_policy.base.json")
 
 local CONFIG = {
   providers = { a = { base_url = "http://a" }, b = { base_url = "http://b" } },
@@ -82,6 +83,26 @@ local function states(check)
   check("a dumped one is taken", engine:restore_state(state) == true)
 end
 
+--- The other face of decision 0016: it travels in the handle, and nothing of it is there without need.
+local function callers(check)
+  local engine = assert(face.new(CONFIG))
+  local action = { action = "disable_provider", open_breaker_ms = 1000000 }
+  local term = { "policy", { "top" }, { "zero" }, { "ordered" }, { "id" }, { "always", action } }
+  local before = engine:dump_state().health.disabled
+  local step = engine:start({ policy_ir = term }, { now_ms = 0, is_callers_policy = true })
+  local moved = json.decode(encoding.value(step.state_handle))
+  local other = assert(face.new(CONFIG))
+  other:resume(moved, { ok = false, error_kind = "auth_error" }, { now_ms = 1 })
+  local health = other:dump_state().health
+  check("a caller's policy stays one elsewhere", encoding.value(health.disabled) == encoding.value(before))
+  check("and opens nothing at once there", health.breakers.a.failures == 1, health)
+  step = engine:start({}, { now_ms = 0, is_callers_policy = true })
+  check("a profile is no caller's policy", step.state_handle.is_callers_policy == nil)
+  check("a call without bounds names none", step.callers_bounds == nil)
+  step = engine:start({ ttft_ms = 1 }, {})
+  check("one with a short bound names it", encoding.value(step.callers_bounds) == '["ttft_ms"]')
+end
+
 local function identities(check)
   local engine = assert(face.new(CONFIG))
   local term = { "policy", { "top" }, { "zero" }, { "ordered" }, { "id" }, { "always", { action = "abort" } } }
@@ -104,4 +125,5 @@ return function(check)
   ranking(check)
   states(check)
   identities(check)
+  callers(check)
 end

@@ -65,7 +65,14 @@ local function seen_step(engine, step)
   end
   local request = step.request
   local params = params_of(engine, request)
-  return { call = { provider = request.provider_id, model = request.model_family, params = params } }
+  return {
+    call = {
+      provider = request.provider_id,
+      model = request.model_family,
+      params = params,
+      callers_bounds = step.callers_bounds,
+    },
+  }
 end
 
 local function seen_result(result)
