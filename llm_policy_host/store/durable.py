@@ -33,7 +33,10 @@ _PAUSES_S = (0.05, 0.5, 2.0)
 
 
 class DurableStore:
-    """An `EventStore`: one connection that writes, and one of their own for those who read all lines."""
+    """An `EventStore`: one connection that writes, one for blobs, and one for each who reads all lines.
+
+    Who reads never waits for a transaction: it may wait for the thread that reads.
+    """
 
     def __init__(
         self,
@@ -50,6 +53,8 @@ class DurableStore:
         self._mode = mode
         self._database = writing
         self._turn = threading.Lock()
+        self._reader: Database | None = None
+        self._reading = threading.Lock()
         self._blobs: dict[str, bytes] = {}
         self._writer = self._begin_writing() if mode == "exclusive" else None
         self.put: Callable[[LedgerRow], None] = self._writer.put if self._writer else self._put_refused
@@ -100,8 +105,8 @@ class DurableStore:
         waiting = self._writer.blob(digest) if self._writer else self._blobs.get(digest)
         if waiting is not None:
             return waiting
-        with self._turn:
-            return self._database.blob(digest)
+        with self._reads() as reader:
+            return reader.blob(digest)
 
     def cut(self, after_seq: int) -> None:
         """Forget the lines behind one: a torn tail."""
@@ -112,8 +117,8 @@ class DurableStore:
 
     def segments(self) -> Sequence[Segment]:
         """Give the archive's segments in order."""
-        with self._turn:
-            return self._database.segments()
+        with self._reads() as reader:
+            return reader.segments()
 
     def folder(self) -> Path:
         """Give the archive's folder; a `UsageError` where the ledger has none."""
@@ -150,6 +155,17 @@ class DurableStore:
         finally:
             with self._turn:
                 self._database.close()
+            with self._reading:
+                if self._reader is not None:
+                    self._reader.close()
+
+    @contextmanager
+    def _reads(self) -> Iterator[Database]:
+        """Lend the connection for what is read in between, to one thread at a time."""
+        with self._reading:
+            if self._reader is None:
+                self._reader = self._connect()
+            yield self._reader
 
     def _begin_writing(self) -> GroupWriter:
         return GroupWriter(self._where, self._write, self._database.last_seq())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -183,6 +184,22 @@ def test_those_who_share_a_ledger_keep_out_who_wants_it_alone(place: Place) -> N
     with place.opened("shared"), place.opened("shared"), pytest.raises(LedgerError, match=says):
         place.open()
     place.open().close()
+
+
+def test_who_reads_in_between_waits_for_no_transaction(place: Place) -> None:
+    """The thread that reads may be the one that the transaction waits for."""
+    name = blob_digest(b"a term")
+    with place.opened("shared") as store:
+        store.blob_put(name, b"a term")
+        with store.transaction():
+            pass
+        found: list[object] = []
+        reading = threading.Thread(target=lambda: found.extend([store.blob_get(name), store.segments()]))
+        with store.transaction():
+            reading.start()
+            reading.join(5)
+            assert found == [b"a term", []]
+        reading.join()
 
 
 def test_who_reads_writes_nothing(place: Place) -> None:
