@@ -131,10 +131,12 @@ class Bookkeeping:
         books, self._books = self._books, None
         if books is not None and self.ledger is not None:
             await books.close()
-            if self.keep is not None:
-                self.keep.close()
-                books.note(books.faults())
-            self.ledger.leave()
+            try:
+                if self.keep is not None:
+                    self.keep.close()
+                    books.note(books.faults())
+            finally:
+                self.ledger.leave()
 
     def _opened(self, engine: LuaEngine | ChildEngine, identify: Callable[[Plain], str]) -> LedgerBooks:
         settings = self._config.settings

@@ -74,7 +74,7 @@ def _do(host: Host, arguments: argparse.Namespace) -> int:
     asked = _placed(contract(arguments, prompt), arguments)
     if arguments.stream and not arguments.json:
         return asyncio.run(_stream_one(host, asked))
-    return show(asyncio.run(_run_one(host, asked)), as_json=arguments.json)
+    return asyncio.run(_run_one(host, asked, as_json=arguments.json))
 
 
 def _placed(asked: Contract, arguments: argparse.Namespace) -> Contract:
@@ -83,9 +83,10 @@ def _placed(asked: Contract, arguments: argparse.Namespace) -> Contract:
     return dataclasses.replace(asked, origin=dataclasses.replace(asked.origin, **named))
 
 
-async def _run_one(host: Host, asked: Contract) -> Result:
+async def _run_one(host: Host, asked: Contract, *, as_json: bool) -> int:
     async with host:
-        return await host.run(asked)
+        # what is paid for is told, also where the ledger cannot be closed
+        return show(await host.run(asked), as_json=as_json)
 
 
 async def _stream_one(host: Host, asked: Contract) -> int:

@@ -51,6 +51,7 @@ class GroupWriter:
         self._written_seq = last_seq
         self._fault: LedgerError | None = None
         self._is_closing = False
+        self._is_whole = False
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._thread.start()
         # a daemon thread dies at the process's end: what a host forgot to close is written all the same
@@ -106,13 +107,16 @@ class GroupWriter:
         self._written_seq = last_seq
 
     def close(self) -> None:
-        """Write what was put, and end."""
-        self._is_closing = True
+        """Write what was put, and end; the first one raises what kept something from being written."""
+        is_first, self._is_closing = not self._is_closing, True
         self._come.set()
         self._hurry.set()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
         atexit.unregister(self.close)
+        if threading.current_thread() is self._thread:
+            return
+        self._thread.join()
+        if is_first and not self._is_whole:
+            raise self._broken()
 
     def _wait_until(self, is_so: Callable[[], bool]) -> None:
         self._hurry.set()
@@ -132,6 +136,7 @@ class GroupWriter:
         try:
             while self._serve():
                 pass
+            self._is_whole = True
             self._fail(StoreError(self._where, "the ledger is closed"))
         except LedgerError as error:
             self._fail(error)

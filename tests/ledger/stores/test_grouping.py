@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,8 @@ def writer(disk: Disk) -> Iterator[GroupWriter]:
     made = GroupWriter("the ledger", disk.write, 0, most_rows=10)
     yield made
     disk.gate.set()
-    made.close()
+    with suppress(LedgerError):
+        made.close()
 
 
 def test_what_comes_while_a_group_is_written_shares_the_next(writer: GroupWriter, disk: Disk) -> None:
@@ -176,6 +178,15 @@ def test_closing_writes_what_was_put(disk: Disk) -> None:
         with pytest.raises(LedgerError, match="is closed"):
             made.put(row(count + 1))
         made.close()
+
+
+def test_closing_says_what_kept_the_last_lines_from_being_written(disk: Disk) -> None:
+    disk.fault = StoreError("the ledger", "no space left on device")
+    made = GroupWriter("the ledger", disk.write, 0)
+    made.put(row(1))
+    with pytest.raises(LedgerError, match="no space left"):
+        made.close()
+    made.close()
 
 
 def test_many_threads_lose_nothing(disk: Disk) -> None:
