@@ -94,11 +94,3 @@ def transaction(database: Database) -> Iterator[None]:
     except BaseException:
         database.rollback()
         raise
-
-
-def lines(database: Database, after_seq: int) -> Iterator[bytes]:
-    """Give the lines behind one, page by page: a slow reader holds no transaction open."""
-    while found := database.page(after_seq):
-        for _, line in found:
-            yield line
-        after_seq = found[-1][0]

@@ -175,11 +175,24 @@ class DurableStore:
             self._writer.flush()
 
     def _lines(self, reader: Database, after_seq: int) -> Iterator[bytes]:
-        for segment in reader.segments():
-            if segment.last_seq > after_seq:
-                yield from segments.lines(self.folder(), segment, after_seq)
-                after_seq = segment.last_seq
-        yield from database.lines(reader, after_seq)
+        """Give lines page by page: a slow reader holds no transaction open.
+
+        Where a page does not go on from the last one, it was archived, maybe just now.
+        """
+        while True:
+            page = reader.page(after_seq)
+            if not page or page[0][0] != after_seq + 1:
+                moved = [each for each in reader.segments() if each.last_seq > after_seq]
+                for segment in moved:
+                    yield from segments.lines(self.folder(), segment, after_seq)
+                    after_seq = segment.last_seq
+                if moved:
+                    continue
+            if not page:
+                return
+            for _, line in page:
+                yield line
+            after_seq = page[-1][0]
 
     def _write(self, rows: Sequence[LedgerRow], blobs: Mapping[str, bytes]) -> None:
         """Write a group; tried again where that may help, since the lines are accepted already."""

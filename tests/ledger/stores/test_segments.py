@@ -58,6 +58,20 @@ def test_the_archive_holds_the_lines_bytes_and_closes_with_the_hash_that_the_res
     assert place.verdict().events == 15
 
 
+@pytest.mark.parametrize("up_to", [4100, 5000, 9000])
+def test_what_is_archived_while_it_is_read_is_read_all_the_same(place: Place, up_to: int) -> None:
+    with place.opened(durability="off") as store:
+        for seq in range(1, 9001):
+            line = b'{"hash":"%064x","seq":%d}' % (seq, seq)
+            store.put((seq, None, "BackgroundFault", "local", None, line))
+        before = list(store.lines())
+        reading = store.lines()
+        found = [next(reading)]
+        store.archive(up_to)
+        assert [*found, *reading] == before
+        assert list(store.lines(4099)) == before[4099:]
+
+
 def test_an_archived_key_is_still_taken(place: Place) -> None:
     fill(place, 1)
     with place.opened() as store:
