@@ -22,9 +22,11 @@ from llm_policy_host.ledger.recovery import open_log
 from llm_policy_host.ledger.statistics import Statistics
 from llm_policy_host.ledger.verify import verify
 from llm_policy_host.store.export import ExportFile
+from llm_policy_host.store.files import write_lines
 from llm_policy_host.store.opening import open_file, open_store
 from llm_policy_host.store.retention import DAY_MS, retire
 
+from .contracts import reason
 from .output import FAILED, OK, add_json, print_json, table
 
 if TYPE_CHECKING:
@@ -148,17 +150,33 @@ def _plain(verdict: Any) -> dict[str, Any]:  # noqa: ANN401 - a dataclass
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    if arguments.after < 0:
+        raise UsageError(f"--after: `{arguments.after}` is not 0 or more")
     if arguments.output is None:
         with closing(opened(arguments)) as store:
             _write(store.lines(arguments.after), sys.stdout.buffer.write)
         return OK
-    with closing(opened(arguments)) as store, Path(arguments.output).open("wb") as file:
-        count = _write(store.lines(arguments.after), file.write)
+    with closing(opened(arguments)) as store:
+        count = _write_to(Path(arguments.output).resolve(), store, arguments.after)
     if arguments.json:
         print_json({"ok": True, "events": count, "file": arguments.output})
     else:
         print(f"{arguments.output}: {count} events")
     return OK
+
+
+def _write_to(path: Path, store: DurableStore | ExportFile, after_seq: int) -> int:
+    """Write the lines to a file, which must be none of those that they come from."""
+    lines = store.lines(after_seq)
+    try:
+        if path.exists() and any(each.exists() and each.samefile(path) for each in store.files()):
+            raise UsageError(f"-o: `{path}` is a file of the ledger itself")
+        if path.exists() and not path.is_file():
+            with path.open("wb") as pipe:
+                return _write(lines, pipe.write)
+        return write_lines(path, lines)
+    except OSError as error:
+        raise UsageError(f"`{path}` cannot be written: {reason(error)}") from None
 
 
 def _write(lines: Iterable[bytes], write: Callable[[bytes], object]) -> int:

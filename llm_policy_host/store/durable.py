@@ -46,11 +46,13 @@ class DurableStore:
         *,
         archive: Path | None,
         mode: Mode,
+        files: Sequence[Path] = (),
     ) -> None:
         self._where = where
         self._connect = connect
         self._archive = archive
         self._mode = mode
+        self._files = files
         self._database = writing
         self._turn = threading.Lock()
         self._reader: Database | None = None
@@ -119,6 +121,11 @@ class DurableStore:
         """Give the archive's segments in order."""
         with self._reads() as reader:
             return reader.segments()
+
+    def files(self) -> Sequence[Path]:
+        """Name the files that hold the lines, so far as they are files."""
+        archived = [] if self._archive is None else [self._archive / each.file for each in self.segments()]
+        return [*self._files, *archived]
 
     def folder(self) -> Path:
         """Give the archive's folder; a `UsageError` where the ledger has none."""

@@ -59,6 +59,7 @@ def open_sqlite(
             lambda: SqliteDatabase(path, durability, is_reader=True),
             archive=archive or path.with_name(f"{path.name}.archive"),
             mode=mode,
+            files=[path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", ".lock")],
         )
     except BaseException:
         claim.release()

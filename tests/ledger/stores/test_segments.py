@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
@@ -103,6 +105,18 @@ def test_a_death_between_file_and_database_loses_nothing(
         assert len(list(store.lines())) == 10
         store.archive(7)
     assert place.verdict().events == 10
+
+
+def test_a_new_folder_of_the_archive_is_synced_in_its_own(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(Path(f"/proc/self/fd/{file}").readlink()))
+    fill(place, 1)
+    place.archive = place.archive / "deep" / "er"
+    with place.opened() as store:
+        store.archive(5)
+    assert {place.archive, *list(place.archive.parents)[:3]} <= set(synced)
 
 
 def test_a_segment_that_is_gone_or_short_is_named(place: Place) -> None:
