@@ -136,7 +136,8 @@ def read_lines(name: str) -> list[str]:
         raise UsageError(f"the batch `{name}` cannot be read: {reason(error)}") from None
     except UnicodeDecodeError:
         raise UsageError(f"the batch `{name}` is no UTF-8 text") from None
-    return [line for line in text.splitlines() if line.strip()]
+    # JSON may hold what a text's lines end with elsewhere, as U+2028
+    return [line for line in text.split("\n") if line.strip()]
 
 
 async def _run_batch(host: Host, lines: Sequence[str], base: Contract, concurrency: int) -> int:
