@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from llm_policy_host.cli.main import main
+from llm_policy_host.store import contents
 from llm_policy_host.values import Contract, Origin
 from llm_policy_host.wiring import Host
 
@@ -99,6 +102,22 @@ def test_after_a_purge_nobody_reads_it_and_the_chain_is_whole(
     code, told = said(capsys, "purge", "--tenant", "acme-inc", "--json")
     assert (code, json.loads(told)["ok"]) == (2, False)
     assert "did you mean `bmce`" in said(capsys, "purge", "--tenant", "bmc")[1]
+
+
+@pytest.mark.usefixtures("runs")
+def test_a_purge_that_a_reader_held_up_is_ended_by_the_next(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "_BUSY_S", 0.0)
+    with closing(sqlite3.connect("content.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        [(wrapped,)] = reader.execute("SELECT wrapped FROM tenant_key WHERE tenant = 'acme-inc'").fetchall()
+        for _ in range(2):
+            code, told = said(capsys, "purge", "--tenant", "acme-inc")
+            assert (code, "purge once more" in told) == (2, True)
+    assert said(capsys, "purge", "--tenant", "acme-inc") == (0, "acme-inc: 0 contents are gone\n")
+    assert wrapped not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert said(capsys, "purge", "--tenant", "acme-inc")[0] == 2
 
 
 def test_mistakes_are_told(
