@@ -206,8 +206,21 @@ def test_what_is_old_is_archived_and_verified_with_the_rest(
     assert said(capsys, "verify")[1][0] == "17 events are good, 0 runs are open"
     assert "SnapshotTaken" in said(capsys, "tail", "-n", "1")[1][0]
     assert said(capsys, "archive", "--days", "-1") == (2, ["llm-policy: --days: `-1` is not 0 or more"])
-    said(capsys, "export", "-o", "out.jsonl")
-    assert said(capsys, "archive", "--days", "0", "--file", "out.jsonl")[0] == 2
+
+
+def test_what_is_archived_goes_where_the_config_says_and_nowhere_else(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file alone does not say where its archive lies: the host would not find what went elsewhere."""
+    config = folder / "policy.yaml"
+    config.write_text(CONFIG.replace("file: ledger.db", "file: ledger.db, archive: old"))
+    with pytest.raises(SystemExit) as left:
+        said(capsys, "archive", "--days", "0", "--file", "ledger.db")
+    assert left.value.code == 2
+    assert said(capsys, "archive", "--days", "0")[0] == 0
+    assert len([*(folder / "old").iterdir()]) == 1
+    assert not (folder / "ledger.db.archive").exists()
+    assert said(capsys, "verify")[0] == 0
 
 
 def test_nothing_is_archived_under_a_host_that_writes(
