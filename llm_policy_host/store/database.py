@@ -87,8 +87,9 @@ def taken(mode: str, holder: str, *, is_alone: bool) -> str:
 @contextmanager
 def transaction(database: Database) -> Iterator[None]:
     """Begin, and commit, or take all back where an exception leaves."""
-    database.begin()
     try:
+        # what was cut off while it waited for its turn has begun all the same
+        database.begin()
         yield
         database.commit()
     except BaseException:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from llm_policy_host.ports import EventStore, LedgerRow, LedgerTransaction
+    from llm_policy_host.ports import EventStore, LedgerRow
 
     from .database import Database
 
@@ -81,7 +81,7 @@ class DurableStore:
             await self._writer.durable(seq)
 
     @contextmanager
-    def transaction(self) -> Iterator[LedgerTransaction]:
+    def transaction(self) -> Iterator[StoreTransaction]:
         """Keep other writers out until it ends."""
         if self._mode == "read":
             raise self._unwritable()
@@ -89,7 +89,7 @@ class DurableStore:
         with self._turn, database.transaction(self._database):
             blobs = dict(self._blobs)
             self._database.put_blobs(blobs)
-            yield _Transaction(self._lines, self._database)
+            yield StoreTransaction(self._lines, self._database, self.folder)
         for digest in blobs:
             self._blobs.pop(digest, None)
 
@@ -134,22 +134,9 @@ class DurableStore:
         return self._archive
 
     def archive(self, up_to_seq: int) -> Segment:
-        """Move the lines up to one, which must be in the database, into a file of the archive.
-
-        A process that dies in between leaves a file that nothing names; the next call replaces it.
-        """
-        with self.transaction():
-            held = self._database
-            moved = held.segments()
-            first = moved[-1].last_seq + 1 if moved else 1
-            if not first <= up_to_seq <= held.last_seq():
-                raise UsageError(f"events {first} to {held.last_seq()} can be archived, not `{up_to_seq}`")
-            last = held.page(up_to_seq - 1, 1)[0][1]
-            name = segments.write(self.folder(), first, up_to_seq, _until(held, up_to_seq))
-            segment = Segment(first, up_to_seq, orjson.loads(last)["hash"], name)
-            held.put_segment(segment)
-            held.remove(0, up_to_seq)
-        return segment
+        """Move the lines up to one, which must be in the database, into a file of the archive."""
+        with self.transaction() as turn:
+            return turn.archive(up_to_seq)
 
     def close(self) -> None:
         """Write what is left and give back what it holds."""
@@ -237,12 +224,18 @@ class DurableStore:
 _LAST = 2**62
 
 
-class _Transaction:
-    """The lines while no other process may add any."""
+class StoreTransaction:
+    """The lines while no other process may add or move any."""
 
-    def __init__(self, lines: Callable[[Database, int], Iterator[bytes]], held: Database) -> None:
+    def __init__(
+        self,
+        lines: Callable[[Database, int], Iterator[bytes]],
+        held: Database,
+        folder: Callable[[], Path],
+    ) -> None:
         self._lines = lines
         self._held = held
+        self._folder = folder
 
     def lines(self, after_seq: int) -> Iterator[bytes]:
         """Give the lines behind one."""
@@ -252,6 +245,26 @@ class _Transaction:
         """Add lines at the end."""
         if rows:
             self._held.insert(rows)
+
+    def first_seq(self) -> int:
+        """Give the number of the first line that is not archived."""
+        moved = self._held.segments()
+        return moved[-1].last_seq + 1 if moved else 1
+
+    def archive(self, up_to_seq: int) -> Segment:
+        """Move the lines up to one, which must be in the database, into a file of the archive.
+
+        A process that dies in between leaves a file that nothing names; the next call replaces it.
+        """
+        held, first = self._held, self.first_seq()
+        if not first <= up_to_seq <= held.last_seq():
+            raise UsageError(f"events {first} to {held.last_seq()} can be archived, not `{up_to_seq}`")
+        last = held.page(up_to_seq - 1, 1)[0][1]
+        name = segments.write(self._folder(), first, up_to_seq, _until(held, up_to_seq))
+        segment = Segment(first, up_to_seq, orjson.loads(last)["hash"], name)
+        held.put_segment(segment)
+        held.remove(0, up_to_seq)
+        return segment
 
 
 def _until(held: Database, up_to_seq: int) -> Iterator[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, LiteralString
 
 from llm_policy_host.errors import HostError
 
@@ -73,12 +73,13 @@ class PostgresDatabase:
         self._durability = durability
         self._mode = mode
         self.where = "postgresql"
+        self._is_begun = False
         self._sql = self._open()
 
     def begin(self) -> None:
         """Take the one writer's place; waits for who has it."""
-        if self._sql.closed:
-            self._sql = self._open()
+        self._reopen()
+        self._is_begun = True
         with self._told():
             self._sql.execute("BEGIN")
             self._sql.execute(f"SELECT pg_advisory_xact_lock({_TURN}, {_TABLE})")
@@ -87,29 +88,27 @@ class PostgresDatabase:
         """Keep what the transaction did."""
         with self._told():
             self._sql.execute("COMMIT")
+        self._is_begun = False
 
     def rollback(self) -> None:
         """Take back what the transaction did."""
+        self._is_begun = False
         with suppress(psycopg.Error):
             self._sql.rollback()
 
     def page(self, after_seq: int, most: int = PAGE) -> Sequence[tuple[int, bytes]]:
         """Give at most so many lines behind one."""
-        with self._told():
-            return self._sql.execute(
-                "SELECT seq, line FROM llm_policy_event WHERE seq > %s ORDER BY seq LIMIT %s",
-                (after_seq, most),
-                binary=True,
-            ).fetchall()
+        return self._read(
+            "SELECT seq, line FROM llm_policy_event WHERE seq > %s ORDER BY seq LIMIT %s", (after_seq, most)
+        )
 
     def last_seq(self) -> int:
         """Give the number of the last line."""
-        with self._told():
-            found = self._sql.execute(
-                "SELECT coalesce((SELECT max(seq) FROM llm_policy_event),"
-                " (SELECT max(last_seq) FROM llm_policy_segment), 0)"
-            ).fetchone()
-        return int(found[0]) if found else 0
+        [(found,)] = self._read(
+            "SELECT coalesce((SELECT max(seq) FROM llm_policy_event),"
+            " (SELECT max(last_seq) FROM llm_policy_segment), 0)"
+        )
+        return int(found)
 
     def insert(self, rows: Sequence[LedgerRow]) -> None:
         """Add lines: a column each, in one statement."""
@@ -128,11 +127,8 @@ class PostgresDatabase:
 
     def blob(self, digest: str) -> bytes | None:
         """Give a blob."""
-        with self._told():
-            found = self._sql.execute(
-                "SELECT data FROM llm_policy_blob WHERE digest = %s", (digest,), binary=True
-            ).fetchone()
-        return None if found is None else bytes(found[0])
+        found = self._read("SELECT data FROM llm_policy_blob WHERE digest = %s", (digest,))
+        return bytes(found[0][0]) if found else None
 
     def remove(self, after_seq: int, up_to_seq: int) -> None:
         """Remove the lines between two, the last included."""
@@ -143,10 +139,9 @@ class PostgresDatabase:
 
     def segments(self) -> Sequence[Segment]:
         """Give the archive's segments in order."""
-        with self._told():
-            found = self._sql.execute(
-                "SELECT first_seq, last_seq, head_hash, file FROM llm_policy_segment ORDER BY last_seq"
-            ).fetchall()
+        found = self._read(
+            "SELECT first_seq, last_seq, head_hash, file FROM llm_policy_segment ORDER BY last_seq"
+        )
         return [Segment(*row) for row in found]
 
     def put_segment(self, segment: Segment) -> None:
@@ -162,6 +157,24 @@ class PostgresDatabase:
         with suppress(psycopg.Error):
             self._sql.execute("SELECT pg_advisory_unlock_all()")
         self._sql.close()
+
+    def _read(self, query: LiteralString, values: Sequence[Any] = ()) -> list[Any]:
+        """Ask; a connection that broke is made anew and asked once more, unless it is in a transaction."""
+        try:
+            if not self._is_begun:
+                self._reopen()
+            with self._told():
+                return self._sql.execute(query, values, binary=True).fetchall()
+        except StoreError:
+            if self._is_begun or not self._sql.closed:
+                raise
+        self._reopen()
+        with self._told():
+            return self._sql.execute(query, values, binary=True).fetchall()
+
+    def _reopen(self) -> None:
+        if self._sql.closed:
+            self._sql = self._open()
 
     def _open(self) -> psycopg.Connection:
         try:

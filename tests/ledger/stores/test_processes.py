@@ -14,6 +14,7 @@ import orjson
 import psycopg
 import pytest
 
+from llm_policy_host.errors import LedgerError
 from tests.ledger.drafts import HEX, whole_run
 
 from .places import Place
@@ -81,6 +82,39 @@ def test_a_writer_that_is_killed_amid_its_groups_leaves_a_chain_that_holds(
             assert ended >= len(lines)
         assert place.lines()[: len(lines)] == lines
         assert place.verdict().open_runs == 0
+
+
+def test_who_only_reads_goes_on_over_a_connection_of_its_own_that_broke(
+    new_schema: Callable[[], str], tmp_path: Path
+) -> None:
+    place = Place(new_schema(), tmp_path)
+    with place.log("shared") as log:
+        log.commit(list(whole_run(1)))
+        name = log.blob(b"a term")
+        log.commit([next(whole_run(2))])
+        assert log.store.blob_get(name) == b"a term"
+        with place.opened("read") as store:
+            for _ in range(2):
+                with psycopg.connect(place.where, autocommit=True) as other:
+                    other.execute(
+                        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                        " WHERE application_name = 'llm-policy ledger'"
+                    )
+                assert (store.blob_get(name), log.store.blob_get(name)) == (b"a term", b"a term")
+                assert store.segments() == []
+                assert store._database.last_seq() == 6
+
+
+def test_a_wait_for_the_turn_that_was_cut_off_breaks_nothing(
+    new_schema: Callable[[], str], tmp_path: Path
+) -> None:
+    place = Place(new_schema(), tmp_path)
+    with place.opened("shared") as store, place.opened("shared") as other:
+        other._database._sql.execute("SET statement_timeout = 50")  # type: ignore[attr-defined]
+        with store.transaction(), pytest.raises(LedgerError, match="57014"), other.transaction():
+            pass
+        with other.transaction() as turn:
+            assert list(turn.lines(0)) == []
 
 
 async def test_a_connection_that_breaks_is_made_anew_with_its_claim(

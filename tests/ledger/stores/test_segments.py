@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
@@ -117,6 +117,25 @@ def test_a_new_folder_of_the_archive_is_synced_in_its_own(
     with place.opened() as store:
         store.archive(5)
     assert {place.archive, *list(place.archive.parents)[:3]} <= set(synced)
+
+
+def test_of_hosts_that_start_at_once_one_archives(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    with place.opened("shared") as first, place.opened("shared") as second:
+        logs = [Log(each, VirtualClock(1000)) for each in (first, second)]
+        for number in range(3):
+            logs[0].commit(list(whole_run(number)))
+        transaction = second.transaction
+
+        def later() -> Any:
+            """Let the other be quicker, once the old events are found."""
+            monkeypatch.undo()
+            assert retire(logs[0], first, 9999) is not None
+            return transaction()
+
+        monkeypatch.setattr(second, "transaction", later)
+        assert retire(logs[1], second, 9999) is None
+    verdict = place.verdict()
+    assert (verdict.fault, verdict.events) == (None, 16)
 
 
 def test_a_segment_that_is_gone_or_short_is_named(place: Place) -> None:
