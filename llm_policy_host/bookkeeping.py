@@ -191,10 +191,10 @@ class Bookkeeping:
 def open_ledger(config: Config, clock: Clock, environment: Mapping[str, str]) -> Ledger:
     """Open the ledger that a config names, for writing."""
     settings = config.settings.ledger
-    durability, mode = settings.get("durability", "batch"), settings.get("mode", "exclusive")
+    durability = settings.get("durability", "batch")
     store = open_store(settings, config.directory, environment)
     try:
-        log, recovery = open_log(store, clock, Folds, is_alone=mode == "exclusive")
+        log, recovery = open_log(store, clock, Folds)
         if "retain_days" in settings:
             retire(log, store, clock.now_ms() - settings["retain_days"] * DAY_MS)
     except BaseException:

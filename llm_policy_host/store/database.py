@@ -30,6 +30,9 @@ class Segment:
 class Database(Protocol):
     """A connection. One thread uses it at a time; what goes wrong in it is a `StoreError`."""
 
+    alone_at: int | None
+    """The number of the last line when this claim to write was the only one; None where it never was."""
+
     def begin(self) -> None:
         """Start a transaction that keeps every other writer out until it ends."""
 

@@ -66,6 +66,11 @@ class DurableStore:
         """Whether other processes write too."""
         return self._mode == "shared"
 
+    @property
+    def alone_at(self) -> int | None:
+        """Give the number of the last line as this process came, if no other had the ledger then."""
+        return self._database.alone_at
+
     def lines(self, after_seq: int = 0) -> Iterator[bytes]:
         """Give the lines behind one, the archive's first; what was put is among them."""
         self._flush()
