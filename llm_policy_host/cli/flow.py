@@ -79,9 +79,11 @@ def _run(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             deadline_ms=arguments.deadline_ms,
         )
-        return asyncio.run(_asked(host, asked, as_json=arguments.json))
+        code = asyncio.run(_asked(host, asked, as_json=arguments.json))
     finally:
         host.reel.close()
+    host.reel.check()
+    return code
 
 
 async def _asked(host: Host, asked: Contract, *, as_json: bool) -> int:

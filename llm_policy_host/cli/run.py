@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_policy_host.errors import UsageError
-from llm_policy_host.providers.replaying import Replayer
 
 from . import reels
 from .contracts import add_options, contract, contract_of_line, reason
@@ -56,8 +55,7 @@ def do(arguments: argparse.Namespace) -> int:
         code = _do(host, arguments)
     finally:
         host.reel.close()
-    if isinstance(host.reel, Replayer):
-        host.reel.check()
+    host.reel.check()
     return code
 
 
