@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 from base64 import b32encode
+from contextlib import closing
 from hashlib import sha256
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final
@@ -224,11 +225,21 @@ def open_keep(config: Config, clock: Clock, secrets: SecretSource) -> ContentKee
     """Open the content plane as a config has it; None where nothing is kept (spec 5.6)."""
     settings = config.settings
     level = settings.content.get("level", "none")
+    if level not in TEXT_LEVELS:
+        _expire(config, clock)
     if level == "none":
         return None
     root = read_content_key(settings, secrets)
     store = None if level == "digest" else open_contents(config, root)
     return ContentKeep(store, root, level, clock, retain_days=settings.content.get("retain_days"))
+
+
+def _expire(config: Config, clock: Clock) -> None:
+    """Forget what is too old of what was kept at a higher level."""
+    days = config.settings.content.get("retain_days")
+    if days is not None and content_path(config).exists():
+        with closing(open_contents(config, None)) as store:
+            store.expire(clock.now_ms() - days * DAY_MS)
 
 
 def open_contents(config: Config, root: bytes | None) -> ContentFile:

@@ -104,6 +104,21 @@ def test_after_a_purge_nobody_reads_it_and_the_chain_is_whole(
     assert "did you mean `bmce`" in said(capsys, "purge", "--tenant", "bmc")[1]
 
 
+@pytest.mark.parametrize("level", ["none", "digest", "sealed"])
+@pytest.mark.usefixtures("runs")
+def test_a_start_forgets_what_is_too_old_at_every_level(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, level: str
+) -> None:
+    with closing(sqlite3.connect("content.db", isolation_level=None)) as made:
+        made.execute("UPDATE content SET at_ms = 0 WHERE tenant = 'bmce'")
+    (tmp_path / "policy.yaml").write_text(CONFIG.replace("level: sealed", f"level: {level}"))
+    assert main(["run", "policy.yaml", "hello"]) == 0
+    capsys.readouterr()
+    held = json.loads(said(capsys, "status", "--json")[1])["held"]
+    assert [each["contents"] for each in held if each["tenant"] == "acme-inc"] == [3]
+    assert "bmce" not in {each["tenant"] for each in held}
+
+
 @pytest.mark.usefixtures("runs")
 def test_a_purge_that_a_reader_held_up_is_ended_by_the_next(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
