@@ -68,7 +68,12 @@ class GroupWriter:
         if count == 1:
             self._come.set()
         elif count >= self._most_rows:
-            self._wait_until(lambda: len(self._rows) < self._most_rows)
+            try:
+                self._wait_until(lambda: len(self._rows) < self._most_rows)
+            except LedgerError as fault:
+                # it waits in the queue, and may be written yet: nothing may follow who was told otherwise
+                self._fail(fault)
+                raise
 
     def put_blob(self, digest: str, data: bytes) -> None:
         """Take a blob; it is written before every line that is put later."""

@@ -104,6 +104,25 @@ def test_a_full_queue_holds_the_host_back_until_there_is_room(writer: GroupWrite
     assert max(map(len, disk.groups)) == 10
 
 
+def test_a_queue_that_stays_full_breaks_the_ledger(
+    writer: GroupWriter, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llm_policy_host.store.grouping.PATIENCE_S", 0.01)
+    disk.gate.clear()
+    writer.put(row(1))
+    while not writer._is_writing:
+        pass
+    for seq in range(2, 11):
+        writer.put(row(seq))
+    with pytest.raises(LedgerError, match="nothing could be written for"):
+        writer.put(row(11))
+    with pytest.raises(LedgerError, match="nothing could be written for"):
+        writer.put(row(12))
+    disk.gate.set()
+    writer.close()
+    assert disk.groups == [[1], list(range(2, 12))]
+
+
 async def test_who_waits_is_woken_when_his_line_is_written_and_not_before(
     writer: GroupWriter, disk: Disk
 ) -> None:
