@@ -88,7 +88,7 @@ class Ledger:
         """Use it no longer; the last one closes it."""
         self._users -= 1
         if not self._users:
-            self.log.store.close()
+            self.log.close()
 
 
 class Bookkeeping:
