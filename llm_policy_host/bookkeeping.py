@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 from base64 import b32encode
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from hashlib import sha256
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final
@@ -88,7 +88,7 @@ class Ledger:
         """Use it no longer; the last one closes it."""
         self._users -= 1
         if not self._users:
-            self.log.store.close()
+            self.log.close()
 
 
 class Bookkeeping:
@@ -195,10 +195,10 @@ class Bookkeeping:
 def open_ledger(config: Config, clock: Clock, environment: Mapping[str, str]) -> Ledger:
     """Open the ledger that a config names, for writing."""
     settings = config.settings.ledger
-    durability, mode = settings.get("durability", "batch"), settings.get("mode", "exclusive")
+    durability = settings.get("durability", "batch")
     store = open_store(settings, config.directory, environment)
     try:
-        log, recovery = open_log(store, clock, Folds, is_alone=mode == "exclusive")
+        log, recovery = open_log(store, clock, Folds)
         if "retain_days" in settings:
             retire(log, store, clock.now_ms() - settings["retain_days"] * DAY_MS)
     except BaseException:
@@ -228,11 +228,21 @@ def open_keep(config: Config, clock: Clock, secrets: SecretSource) -> ContentKee
     """Open the content plane as a config has it; None where nothing is kept (spec 5.6)."""
     settings = config.settings
     level = settings.content.get("level", "none")
+    if level not in TEXT_LEVELS:
+        _expire(config, clock)
     if level == "none":
         return None
     root = read_content_key(settings, secrets)
     store = None if level == "digest" else open_contents(config, root)
     return ContentKeep(store, root, level, clock, retain_days=settings.content.get("retain_days"))
+
+
+def _expire(config: Config, clock: Clock) -> None:
+    """Forget what is too old of what was kept at a higher level."""
+    days = config.settings.content.get("retain_days")
+    if days is not None and content_path(config).exists():
+        with closing(open_contents(config, None)) as store:
+            store.expire(clock.now_ms() - days * DAY_MS)
 
 
 def open_contents(config: Config, root: bytes | None) -> ContentFile:

@@ -270,6 +270,10 @@ class EventStore(Protocol):
     def is_shared(self) -> bool:
         """Whether other processes write too."""
 
+    @property
+    def alone_at(self) -> int | None:
+        """Give the number of the last line as this process came, if no other had the store then."""
+
     def lines(self, after_seq: int = 0) -> Iterator[bytes]:
         """Give the lines behind one, in order, without their line ends; what was put is among them."""
 

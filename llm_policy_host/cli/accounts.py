@@ -95,7 +95,7 @@ def _open(arguments: argparse.Namespace) -> int:
             "is_shadow": bool(arguments.shadow),
         }
         write(ledger, Draft("AccountOpened", "operator", tenant, core=core))
-        return _print(arguments, ledger.folds.accounts, [arguments.account])
+    return _print(arguments, ledger.folds.accounts, [arguments.account])
 
 
 def _adjust(arguments: argparse.Namespace) -> int:
@@ -108,7 +108,7 @@ def _adjust(arguments: argparse.Namespace) -> int:
         chosen = {"window": arguments.window, "is_shadow": arguments.shadow}
         core |= {name: value for name, value in chosen.items() if value is not None}
         write(ledger, Draft("AccountAdjusted", "operator", accounts.path(arguments.account)[-1], core=core))
-        return _print(arguments, ledger.folds.accounts, [arguments.account])
+    return _print(arguments, ledger.folds.accounts, [arguments.account])
 
 
 def _config(arguments: argparse.Namespace) -> Config:

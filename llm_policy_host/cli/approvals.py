@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import argparse
 
     from llm_policy_host.ledger.approvals import Asking
-    from llm_policy_host.values import Result
 
     from .output import Commands
 
@@ -73,11 +72,11 @@ def _list(arguments: argparse.Namespace) -> int:
 def _resume(arguments: argparse.Namespace) -> int:
     host = Host.from_config(Path(arguments.config))
 
-    async def take_up() -> Result:
+    async def take_up() -> int:
         async with host:
-            return await host.take_up(arguments.approval)
+            return show(await host.take_up(arguments.approval), as_json=arguments.json)
 
-    return show(asyncio.run(take_up()), as_json=arguments.json)
+    return asyncio.run(take_up())
 
 
 def _decide(arguments: argparse.Namespace) -> int:

@@ -7,23 +7,26 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from llm_policy_host.analysis.subject import schema_of
 from llm_policy_host.errors import UsageError
 from llm_policy_host.hindsight.backtest import DEADLINE_MS, backtest
 from llm_policy_host.hindsight.deciding import Decider
 from llm_policy_host.hindsight.history import past_runs
 from llm_policy_host.simulation.summary import summarise
 
+from .books import read_config
 from .ledger import add_source, events, opened
 from .output import FAILED, OK, add_json, plain, print_json, table
 from .pictures import add_pictures, draw
 from .redecide import blobs_of
 from .simulate import figures
-from .subjects import WHAT, find, read
+from .subjects import WHAT, find, read, under_envelope
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
+    from llm_policy_host.analysis.subject import Subject
     from llm_policy_host.hindsight.backtest import Backtest
     from llm_policy_host.simulation.picture import Side
 
@@ -53,7 +56,7 @@ def add(commands: Commands) -> None:
 
 def do(arguments: argparse.Namespace) -> int:
     """Test."""
-    subject = read(find(arguments.policy))
+    subject = _subject(arguments)
     if subject.sort != "Policy":
         raise UsageError(f"`{subject.name}` is no policy: its sort is {subject.sort}")
     with closing(opened(arguments)) as store:
@@ -73,6 +76,15 @@ def do(arguments: argparse.Namespace) -> int:
         for line in _report(made, sides, subject.name):
             print(line)
     return OK
+
+
+def _subject(arguments: argparse.Namespace) -> Subject:
+    """Read the policy; a bare term as the ledger's config would take it from a caller."""
+    named = find(arguments.policy)
+    if named.host is not None or arguments.file is not None:
+        return read(named)
+    core = read_config(arguments.config).core
+    return under_envelope(read(named, schema_of(core)), core)
 
 
 def _nothing(made: Backtest, *, as_json: bool) -> int:
@@ -101,15 +113,23 @@ def _left_out(made: Backtest) -> Iterator[str]:
         yield f"left out {count}: {why}"
 
 
+def _usd(side: Side) -> float | None:
+    """Sum up what is known; None where no answer has a price."""
+    costs = [run.cost_usd for run in side[1] if run.cost_usd is not None]
+    return sum(costs) if costs or not side[2].unpriced else None
+
+
 def _whole(side: Side) -> str:
-    return f"{sum(run.cost_usd or 0 for run in side[1]):.6f} USD"
+    usd, unpriced = _usd(side), side[2].unpriced
+    known = "-" if usd is None else f"{usd:.6f} USD"
+    return f"{known} and {unpriced} unpriced" if unpriced else known
 
 
 def _data(made: Backtest, sides: list[Side]) -> dict[str, Any]:
     names = ("happened", "instead")
     told = {
-        key: {"policy": name, "usd": sum(run.cost_usd or 0 for run in played), **plain(summary)}
-        for key, (name, played, summary) in zip(names, sides, strict=True)
+        key: {"policy": side[0], "usd": _usd(side), **plain(side[2])}
+        for key, side in zip(names, sides, strict=True)
     }
     return {
         "ok": True,

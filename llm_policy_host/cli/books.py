@@ -51,7 +51,10 @@ def read_config(name: str) -> Config:
 
 @contextmanager
 def writing(config: Config, clock: Clock) -> Iterator[Ledger]:
-    """Open a config's ledger to write, with the accounts as the config has them."""
+    """Open a config's ledger to write, with the accounts as the config has them.
+
+    What was written is kept once the block is left without an error, and is not to be told before.
+    """
     if not config.settings.ledger:
         raise UsageError(f"`{config.document.file}` has no `host.ledger`")
     ledger = open_ledger(config, clock, environment())

@@ -5,17 +5,48 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from llm_policy_host.config.policy_files import read_policy_file
 from llm_policy_host.errors import UsageError
-from llm_policy_host.values import Contract
+from llm_policy_host.values import Contract, Dialect, Kind
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-_CONTRACT_KEYS = frozenset(field.name for field in dataclasses.fields(Contract)) - {"extra_candidates"}
+_RECORD: Final = ("a record", lambda value: isinstance(value, dict))
+_RECORDS: Final = (
+    "a list of records",
+    lambda value: isinstance(value, list) and all(isinstance(each, dict) for each in value),
+)
+_TEXT: Final = ("a text", lambda value: isinstance(value, str))
+_WHOLE: Final = ("a whole number below 2^53", lambda value: type(value) is int and abs(value) < 2**53)
+_ANYTHING: Final = ("anything", lambda _: True)
+
+_KEYS: Final[Mapping[str, tuple[str, Callable[[Any], bool]]]] = {
+    "messages": _RECORDS,
+    "prompt": _TEXT,
+    "profile": _TEXT,
+    "policy_ir": _ANYTHING,
+    "flow_ir": _ANYTHING,
+    "requirements": _RECORD,
+    "tools": _RECORDS,
+    "images": ("true or false", lambda value: isinstance(value, bool)),
+    "response_format": _RECORD,
+    "params": _RECORD,
+    "passthrough": _RECORD,
+    "dialect": ("a dialect", lambda value: value in get_args(Dialect)),
+    "kind": ("a kind of call", lambda value: value in get_args(Kind)),
+    "embed": ("a list", lambda value: isinstance(value, list)),
+    "scope": _TEXT,
+    "seed": _WHOLE,
+    "chain": _RECORDS,
+    "timeout_ms": _WHOLE,
+    "deadline_ms": _WHOLE,
+}
+"""What a line may say of a contract: not who asks, nor with whose key."""
+_OPTIONAL: Final = frozenset(field.name for field in dataclasses.fields(Contract) if field.default is None)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -67,13 +98,20 @@ def contract_of_line(line: str, base: Contract) -> Contract:
     if not isinstance(data, dict):
         raise UsageError("neither a text nor a record")
     data.pop("id", None)
-    unknown = sorted(set(data) - _CONTRACT_KEYS)
-    if unknown:
-        raise UsageError(f"unknown key `{unknown[0]}`")
+    _check(data)
     if "prompt" in data and "messages" not in data:
         data["messages"] = [{"role": "user", "content": data.pop("prompt")}]
-    known = {name: getattr(base, name) for name in _CONTRACT_KEYS}
-    return Contract(**{**known, **data})
+    return dataclasses.replace(base, **data)
+
+
+def _check(data: Mapping[str, Any]) -> None:
+    """Refuse a line's first key that no contract has, or that holds what it cannot."""
+    for name, value in sorted(data.items()):
+        if name not in _KEYS:
+            raise UsageError(f"unknown key `{name}`")
+        what, is_such = _KEYS[name]
+        if not is_such(value) and not (value is None and name in _OPTIONAL):
+            raise UsageError(f"`{name}`: is not {what}")
 
 
 def reason(error: OSError) -> str:

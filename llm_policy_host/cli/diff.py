@@ -162,7 +162,7 @@ def _occasions(first: Named, second: Named, arguments: argparse.Namespace) -> li
 
 def _read_contracts(path: Path) -> list[Occasion]:
     try:
-        lines_ = path.read_text("utf-8").splitlines()
+        lines_ = path.read_text("utf-8").split("\n")
     except OSError as error:
         raise UsageError(f"`{path}` cannot be read: {reason(error)}") from None
     return [_occasion(path, number, line) for number, line in enumerate(lines_, 1) if line.strip()]

@@ -79,21 +79,23 @@ def _run(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             deadline_ms=arguments.deadline_ms,
         )
-        return _show(asyncio.run(_asked(host, asked)), as_json=arguments.json)
+        code = asyncio.run(_asked(host, asked, as_json=arguments.json))
     finally:
         host.reel.close()
+    host.reel.check()
+    return code
 
 
-async def _asked(host: Host, asked: Contract) -> Result:
+async def _asked(host: Host, asked: Contract, *, as_json: bool) -> int:
     async with host:
-        return await host.run(asked)
+        return _show(await host.run(asked), as_json=as_json)
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    return _show(asyncio.run(_resumed(arguments)), as_json=arguments.json)
+    return asyncio.run(_resumed(arguments))
 
 
-async def _resumed(arguments: argparse.Namespace) -> Result:
+async def _resumed(arguments: argparse.Namespace) -> int:
     async with Host.from_config(arguments.config) as host:
         if not host.bookkeeping.is_kept:
             raise UsageError(f"`{arguments.config}` has no `host.ledger`: there is nothing to go on from")
@@ -105,7 +107,7 @@ async def _resumed(arguments: argparse.Namespace) -> Result:
         if len(found) != 1:
             how = f"{len(found)} flows begin with" if found else "no flow is or begins with"
             raise UsageError(f"{how} `{arguments.run}`")
-        return await host.resume(found[0])
+        return _show(await host.resume(found[0]), as_json=arguments.json)
 
 
 def _show(result: Result, *, as_json: bool) -> int:

@@ -84,7 +84,9 @@ class Journal:
     def _read(self, path: Path, *, is_whole: bool) -> None:
         if not path.exists():
             return
-        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        for number, line in enumerate(path.read_text("utf-8", errors="replace").split("\n"), 1):
+            if not line:
+                continue
             try:
                 row = json.loads(line)
                 self._rows[row["key"]] = row

@@ -21,10 +21,12 @@ from llm_policy_host.ledger.folds import Folds
 from llm_policy_host.ledger.recovery import open_log
 from llm_policy_host.ledger.statistics import Statistics
 from llm_policy_host.ledger.verify import verify
-from llm_policy_host.store.export import ExportFile
+from llm_policy_host.store.durable import DurableStore
+from llm_policy_host.store.files import write_lines
 from llm_policy_host.store.opening import open_file, open_store
 from llm_policy_host.store.retention import DAY_MS, retire
 
+from .contracts import reason
 from .output import FAILED, OK, add_json, print_json, table
 
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from llm_policy_host.ledger.event import Event
-    from llm_policy_host.store.durable import DurableStore, Mode
+    from llm_policy_host.store.durable import Mode
+    from llm_policy_host.store.export import ExportFile
 
     from .output import Commands
 
@@ -56,7 +59,10 @@ def add(commands: Commands) -> None:
     export.add_argument("-o", "--output", metavar="OUT", help="where to (standard output)")
     export.add_argument("--after", type=int, default=0, metavar="SEQ", help="only what is behind this event")
     _add(below, "stats", _stats, "count what it holds")
-    archive = _add(below, "archive", _archive, "move what is old out of the database, into a file of lines")
+    archive = below.add_parser("archive", help="move what is old out of the database, into a file of lines")
+    _add_config(archive)
+    add_json(archive)
+    archive.set_defaults(do=_archive, file=None)
     archive.add_argument(
         "--days", type=int, required=True, metavar="DAYS", help="what is older than so many days goes"
     )
@@ -74,10 +80,14 @@ def _add(
 
 def add_source(parser: argparse.ArgumentParser) -> None:
     """Give a subcommand the options that name a ledger."""
+    _add_config(parser)
+    parser.add_argument("--file", metavar="FILE", help="or: a ledger's SQLite file, or an export")
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-c", "--config", metavar="CONFIG", default=_CONFIG, help=f"whose `host.ledger` is read ({_CONFIG})"
     )
-    parser.add_argument("--file", metavar="FILE", help="or: a ledger's SQLite file, or an export")
 
 
 def opened(arguments: argparse.Namespace, mode: Mode = "read") -> DurableStore | ExportFile:
@@ -148,17 +158,33 @@ def _plain(verdict: Any) -> dict[str, Any]:  # noqa: ANN401 - a dataclass
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    if arguments.after < 0:
+        raise UsageError(f"--after: `{arguments.after}` is not 0 or more")
     if arguments.output is None:
         with closing(opened(arguments)) as store:
             _write(store.lines(arguments.after), sys.stdout.buffer.write)
         return OK
-    with closing(opened(arguments)) as store, Path(arguments.output).open("wb") as file:
-        count = _write(store.lines(arguments.after), file.write)
+    with closing(opened(arguments)) as store:
+        count = _write_to(Path(arguments.output).resolve(), store, arguments.after)
     if arguments.json:
         print_json({"ok": True, "events": count, "file": arguments.output})
     else:
         print(f"{arguments.output}: {count} events")
     return OK
+
+
+def _write_to(path: Path, store: DurableStore | ExportFile, after_seq: int) -> int:
+    """Write the lines to a file, which must be none of those that they come from."""
+    lines = store.lines(after_seq)
+    try:
+        if path.exists() and any(each.exists() and each.samefile(path) for each in store.files()):
+            raise UsageError(f"-o: `{path}` is a file of the ledger itself")
+        if path.exists() and not path.is_file():
+            with path.open("wb") as pipe:
+                return _write(lines, pipe.write)
+        return write_lines(path, lines)
+    except OSError as error:
+        raise UsageError(f"`{path}` cannot be written: {reason(error)}") from None
 
 
 def _write(lines: Iterable[bytes], write: Callable[[bytes], object]) -> int:
@@ -172,8 +198,7 @@ def _archive(arguments: argparse.Namespace) -> int:
     if arguments.days < 0:
         raise UsageError(f"--days: `{arguments.days}` is not 0 or more")
     with closing(opened(arguments, "exclusive")) as store:
-        if isinstance(store, ExportFile):
-            raise UsageError(f"`{arguments.file}` is an export: nothing leaves it")
+        assert isinstance(store, DurableStore)  # noqa: S101 - a config names no export
         clock = SystemClock()
         log, _ = open_log(store, clock, Folds)
         moved = retire(log, store, clock.now_ms() - arguments.days * DAY_MS)

@@ -42,21 +42,24 @@ def virtual_host(arguments: argparse.Namespace) -> Host:
 def lasting_host(arguments: argparse.Namespace, warn: Callable[[str], None]) -> Host:
     """Make the host of a server: a replay goes at the pace of the recording, from its moment on."""
     if arguments.replay is None:
-        return _recorded_host(arguments, SystemClock())
+        return _recorded_host(arguments, SystemClock(), warn=warn)
     recording = read_recording(Path(arguments.replay))
     clock = SystemClock(recording.started_ms)
     return Host.from_config(arguments.config, clock=clock, reel=Replayer(recording, clock, warn))
 
 
 def _recorded_host(
-    arguments: argparse.Namespace, clock: Clock, check: Callable[[Host], None] = lambda _: None
+    arguments: argparse.Namespace,
+    clock: Clock,
+    check: Callable[[Host], None] = lambda _: None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> Host:
     if arguments.record is None:
         host = Host.from_config(arguments.config, clock=clock)
         check(host)
         return host
     path = Path(arguments.record)
-    recorder = Recorder(path, clock)
+    recorder = Recorder(path, clock, warn)
     try:
         host = Host.from_config(arguments.config, clock=clock, reel=recorder)
         check(host)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_policy_host.errors import UsageError
-from llm_policy_host.providers.replaying import Replayer
 
 from . import reels
 from .contracts import add_options, contract, contract_of_line, reason
@@ -56,8 +55,7 @@ def do(arguments: argparse.Namespace) -> int:
         code = _do(host, arguments)
     finally:
         host.reel.close()
-    if isinstance(host.reel, Replayer):
-        host.reel.check()
+    host.reel.check()
     return code
 
 
@@ -74,7 +72,7 @@ def _do(host: Host, arguments: argparse.Namespace) -> int:
     asked = _placed(contract(arguments, prompt), arguments)
     if arguments.stream and not arguments.json:
         return asyncio.run(_stream_one(host, asked))
-    return show(asyncio.run(_run_one(host, asked)), as_json=arguments.json)
+    return asyncio.run(_run_one(host, asked, as_json=arguments.json))
 
 
 def _placed(asked: Contract, arguments: argparse.Namespace) -> Contract:
@@ -83,9 +81,10 @@ def _placed(asked: Contract, arguments: argparse.Namespace) -> Contract:
     return dataclasses.replace(asked, origin=dataclasses.replace(asked.origin, **named))
 
 
-async def _run_one(host: Host, asked: Contract) -> Result:
+async def _run_one(host: Host, asked: Contract, *, as_json: bool) -> int:
     async with host:
-        return await host.run(asked)
+        # what is paid for is told, also where the ledger cannot be closed
+        return show(await host.run(asked), as_json=as_json)
 
 
 async def _stream_one(host: Host, asked: Contract) -> int:
@@ -135,7 +134,8 @@ def read_lines(name: str) -> list[str]:
         raise UsageError(f"the batch `{name}` cannot be read: {reason(error)}") from None
     except UnicodeDecodeError:
         raise UsageError(f"the batch `{name}` is no UTF-8 text") from None
-    return [line for line in text.splitlines() if line.strip()]
+    # JSON may hold what a text's lines end with elsewhere, as U+2028
+    return [line for line in text.split("\n") if line.strip()]
 
 
 async def _run_batch(host: Host, lines: Sequence[str], base: Contract, concurrency: int) -> int:

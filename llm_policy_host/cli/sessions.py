@@ -82,7 +82,7 @@ def _open(arguments: argparse.Namespace) -> int:
         )
         for draft in drafts:
             write(ledger, draft)
-        return _print(arguments, ledger, name, name)
+    return _print(arguments, ledger, name, name)
 
 
 def _mode(arguments: argparse.Namespace) -> int:
@@ -90,9 +90,7 @@ def _mode(arguments: argparse.Namespace) -> int:
         _find(ledger, arguments.session)
         core = {"session": arguments.session, "mode": arguments.mode}
         write(ledger, Draft("ModeChanged", "operator", "local", core=core))
-        return _print(
-            arguments, ledger, arguments.session, f"{arguments.session} is in mode {arguments.mode}"
-        )
+    return _print(arguments, ledger, arguments.session, f"{arguments.session} is in mode {arguments.mode}")
 
 
 def _close(arguments: argparse.Namespace) -> int:
@@ -100,7 +98,7 @@ def _close(arguments: argparse.Namespace) -> int:
         _find(ledger, arguments.session)
         core = {"session": arguments.session, "why": "closed"}
         write(ledger, Draft("SessionClosed", "operator", "local", core=core))
-        return _print(arguments, ledger, arguments.session, f"{arguments.session} is closed")
+    return _print(arguments, ledger, arguments.session, f"{arguments.session} is closed")
 
 
 def _find(ledger: Ledger, name: str) -> Session:

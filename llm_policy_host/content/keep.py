@@ -1,7 +1,7 @@
 """Keeps content: a digest at once, the bytes off the hot path, at the level that all agree to (spec 5.6).
 
 What waits to be written is bounded in bytes. A content that finds no room, or whose writing fails, is lost
-and counted: no answer ever waits for it.
+and counted: no answer ever waits for it. What is too old is forgotten at the start and every hour after it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ MAX_WAITING_BYTES: Final = 64 << 20
 _BATCH_BYTES: Final = 4 << 20
 _HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * _HOUR_MS
+_LOOK_S: Final = 600.0
+"""How often who waits for contents looks at the clock."""
 _ROW_BYTES: Final = 512
 """What a waiting content takes beside its bytes, about."""
 
@@ -50,7 +52,7 @@ class ContentKeep:
         self._clock = clock
         self._retain_ms = None if retain_days is None else retain_days * DAY_MS
         self._max_bytes = max_waiting_bytes
-        self._expired_ms = 0
+        self._expired_ms: int | None = None
         self._turn = threading.Condition()
         self._waiting: dict[tuple[str, str], ContentRow] = {}
         self._ticket = 0
@@ -61,6 +63,9 @@ class ContentKeep:
         self._faults: Counter[str] = Counter()
         self._is_closed = False
         self._thread: threading.Thread | None = None
+        if self._retain_ms is not None and store is not None:
+            self._expire()
+            self._start()
 
     def put(self, run: str, tenant: str, name: str, data: bytes, level: str | None = None) -> str | None:
         """Take content; what cannot wait is lost and counted."""
@@ -127,11 +132,12 @@ class ContentKeep:
             self._tickets[row[:2]] = self._ticket
             self._bytes += size
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._write_all, name="llm-policy content", daemon=True
-                )
-                self._thread.start()
+                self._start()
             self._turn.notify_all()
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._write_all, name="llm-policy content", daemon=True)
+        self._thread.start()
 
     def _write_all(self) -> None:
         try:
@@ -146,14 +152,30 @@ class ContentKeep:
     def _write_next(self) -> bool:
         """Write what waits; whether there may be more."""
         with self._turn:
-            self._turn.wait_for(lambda: self._waiting or self._is_closed)
-            rows = self._batch()
-        if not rows:
+            look_s = None if self._retain_ms is None else _LOOK_S
+            self._turn.wait_for(lambda: self._waiting or self._is_closed, look_s)
+            rows, is_over = self._batch(), self._is_closed
+        if rows:
+            code = self._write(rows)
+            with self._turn:
+                self._end(rows, code)
+        elif is_over:
             return False
-        code = self._write(rows)
-        with self._turn:
-            self._end(rows, code)
+        self._expire()
         return True
+
+    def _expire(self) -> None:
+        """Forget what is too old, at most once an hour; where that fails, nothing is lost."""
+        now_ms = self._clock.now_ms()
+        is_early = self._expired_ms is not None and now_ms - self._expired_ms <= _HOUR_MS
+        if self._retain_ms is None or self._store is None or is_early:
+            return
+        self._expired_ms = now_ms
+        try:
+            self._store.expire(now_ms - self._retain_ms)
+        except LedgerError:
+            with self._turn:
+                self._faults["retention"] += 1
 
     def _end(self, rows: list[ContentRow], code: str | None) -> None:
         """Forget what was written, or lost for a reason, and tell those who wait for it."""
@@ -181,7 +203,7 @@ class ContentKeep:
         return rows
 
     def _write(self, rows: list[ContentRow]) -> str | None:
-        """Write contents, and forget what is too old; give the code of what went wrong.
+        """Write contents; give the code of what went wrong.
 
         A tenant's key is read each time: it may have been destroyed by another process a moment ago.
         """
@@ -190,10 +212,6 @@ class ContentKeep:
             with self._store.transaction():
                 keys: dict[str, bytes] = {}
                 self._store.put([self._closed(row, keys) for row in rows])
-            at_ms = rows[-1][4]
-            if self._retain_ms is not None and at_ms - self._expired_ms > _HOUR_MS:
-                self._expired_ms = at_ms
-                self._store.expire(at_ms - self._retain_ms)
         except LedgerError:
             return "store"
         except BrokenSealError:

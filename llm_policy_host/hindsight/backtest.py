@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from llm_policy_host.ledger.amounts import usd_of
+from llm_policy_host.ledger.recovery import INTERRUPTED
+from llm_policy_host.run.driver import BUDGET_EXCEEDED
 from llm_policy_host.simulation.play import ANSWER, DEADLINE, WAIT, Played, Span
 from llm_policy_host.values import Failure
 
@@ -30,6 +32,7 @@ MAX_ATTEMPTS: Final = 100
 """A run that asks more often than this never ends."""
 DEADLINE_MS: Final = 50_000
 
+_APPROVAL: Final = "approval_"
 _READ: Final = ("input", "cached", "cache_write")
 _WRITTEN: Final = ("output", "reasoning")
 
@@ -83,7 +86,13 @@ def backtest(decider: Decider, pasts: Sequence[Past], term: Plain, from_ms: floa
             continue
         if "catalog_id" not in past.admitted or "shape" not in past.refs:
             made.leave_out("a flow: its nodes are runs of their own")
-        elif any(tried.kind in CUT for tried in past.tried) or past.end == "RunCancelled":
+        elif past.error == BUDGET_EXCEEDED or (past.error or "").startswith(_APPROVAL):
+            made.leave_out("a budget or a gate ended it")
+        elif (
+            any(tried.kind in CUT for tried in past.tried)
+            or past.end == "RunCancelled"
+            or past.error == INTERRUPTED
+        ):
             made.leave_out("its caller left, or its process")
         else:
             _compare(made, _Again(decider, seen, past, number), term)

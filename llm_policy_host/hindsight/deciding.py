@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 NOW_MS: Final = 0
 """The moment of every decision made again: what depended on moments is in the ctx, without them."""
 
+_DIGESTS: Final = ("decision_digest", "trace_digest")
 _MANY_FAILURES = 1_000
 _NOWHERE: Final = "http://nowhere.invalid"
 _NO_PARAMS: Final = frozenset(
@@ -156,10 +157,9 @@ class Decider:
             text_of(trace.get("ranked") or ()),
         )
         whole = trace_digest(decision, trace.get("decision_path") or (), step.result.get("error"))
-        if difference is None and decision != past.ended.get("decision_digest"):
-            difference = "decision_digest"
-        if difference is None and whole != past.ended.get("trace_digest"):
-            difference = "trace_digest"
+        if difference is None and not _claims_none(past):
+            made = zip(_DIGESTS, (decision, whole), strict=True)
+            difference = next((name for name, digest in made if digest != past.ended.get(name)), None)
         return Again(decision, whole, difference)
 
     def _difference(self, past: Past, number: int, tried: Tried, step: Step) -> str | None:
@@ -190,6 +190,11 @@ def backwards(from_ms: int = 10**12) -> Callable[[], int]:
     """Make a clock that runs backwards, an hour at each look."""
     moments = itertools.count(from_ms, -3_600_000)
     return lambda: max(0, next(moments))
+
+
+def _claims_none(past: Past) -> bool:
+    """Whether a run has no digests to be compared: it was ended when nobody drove it."""
+    return past.end != "RunCompleted" and not any(past.ended.get(name) for name in _DIGESTS)
 
 
 def _is_refused(step: Step) -> bool:

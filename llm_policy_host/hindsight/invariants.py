@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 _STALE_MS: Final = 60_000
 """How long after a key was taken back a run may begin that had been let in before."""
 
-_DIGESTS: Final = ("decision_digest", "trace_digest")
 _RULES: Final = {"lineage": "lineage", "duplicate": "lineage", "authority": "authority"} | dict.fromkeys(
     ("chain", "form", "schema", "blob"), "chain"
 )
@@ -207,13 +206,8 @@ def _again(evidence: Evidence, decider: Decider) -> Iterator[Finding]:
             difference = decider.again(past).difference
         except HostError as error:
             difference = f"cannot be decided again: {error}"
-        if difference is not None and not (difference in _DIGESTS and _claims_none(past)):
+        if difference is not None:
             yield Finding(f"the run `{past.run}`: {difference}", past.seq)
-
-
-def _claims_none(past: Past) -> bool:
-    """Whether a run has no digests to be compared: it was ended when nobody drove it."""
-    return past.end != "RunCompleted" and not any(past.ended.get(name) for name in _DIGESTS)
 
 
 def _canaries(evidence: Evidence) -> Iterator[Finding]:

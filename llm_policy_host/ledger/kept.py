@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from llm_policy_host.values import Contract, Cost, Origin, Response, Result, Trace, Usage
+from llm_policy_host.values import Contract, Cost, Origin, Response, Result, ToolCall, Trace, Usage
 
 if TYPE_CHECKING:
     from llm_policy_host.values import Call, Plain
@@ -18,6 +18,8 @@ FLOW: Final = "flow"
 ANSWER: Final = "result"
 """The name of what is kept of a run: its answer, who gave it, what it took."""
 
+_SAID: Final = ("text", "reasoning", "refusal", "finish_reason", "model", "embeddings", "cost_usd")
+"""What is kept of an answer beside its tool calls; not its provider's own body, which says it once more."""
 _ASKED: Final = (
     *("prompt", "messages", "params", "requirements", "extra_candidates"),
     *("response_format", "passthrough", "dialect", "scope", "seed"),
@@ -47,13 +49,11 @@ def answer_bytes(response: Response, call: Call, cost: Cost | None) -> bytes:
         {
             "chosen": {"provider_id": call.provider_id, "model_family": call.model_family},
             "cost": None if cost is None else [cost.usd, cost.basis],
-            "response": {
-                "text": response.text,
-                "finish_reason": response.finish_reason,
-                "model": response.model,
-            },
+            "response": {name: getattr(response, name) for name in _SAID},
+            "tool_calls": [dataclasses.asdict(each) for each in response.tool_calls],
             "usage": usage,
-        }
+        },
+        default=_plain,
     )
 
 
@@ -61,9 +61,11 @@ def read_answer(data: bytes, run: str) -> Result:
     """Read it as the result of a run, without what only its process knew."""
     kept: dict[str, Any] = orjson.loads(data)
     usage, cost = kept["usage"], kept["cost"]
+    said = {**kept["response"], "embeddings": tuple(kept["response"].get("embeddings") or ())}
+    calls = tuple(ToolCall(**each) for each in kept.get("tool_calls") or ())
     return Result(
         ok=True,
-        response=Response(**kept["response"], usage=None if usage is None else Usage(**usage)),
+        response=Response(**said, tool_calls=calls, usage=None if usage is None else Usage(**usage)),
         chosen=kept["chosen"],
         trace=Trace(),
         cost=Cost() if cost is None else Cost(*cost),

@@ -91,6 +91,11 @@ class Log:
         """Return once an event outlives a loss of power."""
         await self.store.durable(seq)
 
+    def close(self) -> None:
+        """Give the store back, once who commits in another thread is through."""
+        with self._my_turn():
+            self.store.close()
+
     def find(self, tenant: str, idem: str) -> str | None:
         """Give the run that an idempotency key of a tenant began."""
         return self.chain.lineage.idem.get((tenant, idem))

@@ -38,24 +38,24 @@ def open_log(
     store: EventStore,
     clock: Clock,
     make_fold: Callable[[], Fold] | None = None,
-    *,
-    is_alone: bool = True,
 ) -> tuple[Log, Recovery]:
     """Read a store and mend its end; a `LedgerError` where it is wrong before its end.
 
-    Runs that others drive stay as they are: `is_alone` says that no other process writes here now.
+    Of a shared store only what was there when nobody else had it is mended: nobody can tell which other runs
+    are driven by those who have it now.
     """
     log = Log(store, clock, make_fold)
-    if not is_alone:
+    if store.is_shared and store.alone_at is None:
         log.follow(store.lines())
         return log, Recovery()
-    cut = _read(log)
+    cut = _read(log, store.alone_at if store.is_shared else None)
     drafts = list(endings(log.chain))
     resumable = tuple(run.id for run in log.chain.lineage.open.values() if _goes_on(run))
     if store.is_shared:
-        for each in log.commit(drafts) if drafts else ():
-            if isinstance(each, LedgerError):
-                raise each
+        # also follows what others wrote since
+        for draft, made in zip(drafts, log.commit(drafts), strict=True):
+            if isinstance(made, LedgerError) and draft.run in log.chain.lineage.open:
+                raise made
     else:
         for draft in drafts:
             log.append(draft)
@@ -63,10 +63,12 @@ def open_log(
     return log, Recovery(cut, ended[IN_DOUBT], ended[INTERRUPTED], resumable)
 
 
-def _read(log: Log) -> int:
-    """Follow the store's lines; cut a torn tail, and count its lines."""
+def _read(log: Log, up_to_seq: int | None) -> int:
+    """Follow the store's lines up to one; cut a torn tail, and count its lines."""
     lines = log.store.lines()
     for line in lines:
+        if log.seq == up_to_seq:
+            break
         try:
             log.chain.follow(line)
         except LedgerError as error:

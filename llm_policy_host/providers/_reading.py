@@ -122,13 +122,16 @@ def _is_texts(value: Any) -> bool:  # noqa: ANN401
     return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
 
 
+_FLAGS = ("is_unsent", "is_callers_fault")
+
+
 def _is_failure(value: Any) -> bool:  # noqa: ANN401
     return (
         isinstance(value, dict)
         and value.get("kind") in get_args(FailureKind)
         and _is_text(value.get("detail"))
-        and set(value) <= {"kind", "detail", "http_status", "retry_after_ms", "is_unsent"}
-        and isinstance(value.get("is_unsent", False), bool)
+        and set(value) <= {"kind", "detail", "http_status", "retry_after_ms", *_FLAGS}
+        and all(isinstance(value.get(name, False), bool) for name in _FLAGS)
     )
 
 

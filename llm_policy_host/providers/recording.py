@@ -7,7 +7,7 @@ import os
 import threading
 from asyncio import CancelledError
 from collections import Counter
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 from llm_policy_host.values import Failure, HttpAnswer, Secret
@@ -27,7 +27,7 @@ from ._recorded import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -40,11 +40,18 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """Writes a new file, readable by its owner alone, a line for each run and attempt when it is over."""
+    """Writes a new file, readable by its owner alone, a line for each run and attempt when it is over.
+
+    Where it cannot be written it ends with the last whole line: `check` raises that, and no call fails.
+    """
 
     is_live = True
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, warn: Callable[[str], None] = lambda _: None) -> None:
+        self._path = path
+        self._warn = warn
+        self._size = 0
+        self._fault: RecordingError | None = None
         try:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         except OSError as error:
@@ -56,6 +63,11 @@ class Recorder:
         self._runs = 0
         self._others: Mapping[str, Any] = {}
         self.write({"type": "recording", "v": VERSION, "started_ms": clock.now_ms()})
+        try:
+            self.check()
+        except RecordingError:
+            path.unlink()
+            raise
 
     def open_run(
         self, seed: int, others: Mapping[str, Any], *, is_given: bool
@@ -79,11 +91,31 @@ class Recorder:
         return _RecordingAdapter(make, tools, self)
 
     def write(self, line: Mapping[str, Any], secrets: Sequence[bytes] = ()) -> None:
-        """Append a line in one write."""
-        data = masked([canonical(line)], secrets)[0] + b"\n"
+        """Append a line, whole or not at all."""
+        data = memoryview(masked([canonical(line)], secrets)[0] + b"\n")
         with self._lock:
-            if self._file >= 0:
-                os.write(self._file, data)
+            if self._file < 0:
+                return
+            try:
+                done = 0
+                while done < len(data):
+                    done += os.write(self._file, data[done:])
+                self._size += done
+            except OSError as error:
+                self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        what = (error.strerror or "unknown reason").lower()
+        self._fault = RecordingError(f"the recording `{self._path}` ends early: {what}")
+        with suppress(OSError):
+            os.ftruncate(self._file, self._size)
+        self.close()
+        self._warn(str(self._fault))
+
+    def check(self) -> None:
+        """Raise a `RecordingError` if not all was written."""
+        if self._fault is not None:
+            raise self._fault
 
     def close(self) -> None:
         """Close the file; what ends later is not recorded."""

@@ -33,6 +33,9 @@ class Reel(Protocol):
     def close(self) -> None:
         """Give back what it holds."""
 
+    def check(self) -> None:
+        """Raise what went wrong, if anything did: no call was told of it."""
+
 
 class Unrecorded:
     """Lets everything through."""
@@ -56,6 +59,9 @@ class Unrecorded:
 
     def close(self) -> None:
         """Give back nothing."""
+
+    def check(self) -> None:
+        """Raise nothing."""
 
 
 def _conforms(reel: Unrecorded) -> Reel:

@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS content(
 );
 CREATE INDEX IF NOT EXISTS content_tenant ON content(tenant, level);
 CREATE INDEX IF NOT EXISTS content_at ON content(at_ms);
+CREATE TABLE IF NOT EXISTS purging(tenant TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS deployment(mark TEXT PRIMARY KEY);
 PRAGMA application_id={APPLICATION};
 PRAGMA user_version={VERSION};
@@ -157,23 +158,30 @@ class ContentFile:
             return self._sql.execute("DELETE FROM content WHERE at_ms < ?", (before_ms,)).rowcount
 
     def purge(self, tenant: str) -> tuple[bool, int]:
-        """Destroy a tenant's key, and what it sealed; give whether there was one, and how many contents."""
+        """Destroy a tenant's key, and what it sealed; give whether there was one, and how many contents.
+
+        A `StoreError` where another process reads what was there: until the next one its bytes are left.
+        """
         with self.transaction():
             keys = self._sql.execute("DELETE FROM tenant_key WHERE tenant = ?", (tenant,)).rowcount
             gone = self._sql.execute("DELETE FROM content WHERE tenant = ?", (tenant,)).rowcount
+            self._sql.execute("INSERT OR IGNORE INTO purging VALUES (?)", (tenant,))
         with self._lock, self._told():
             busy = self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if busy:
             raise StoreError(
                 self._where, "the key is destroyed, but another process still reads: purge once more"
             )
+        with self._lock, self._told():
+            self._sql.execute("DELETE FROM purging WHERE tenant = ?", (tenant,))
         return bool(keys), gone
 
     def tenants(self) -> Sequence[str]:
-        """Name the tenants that have a key, or of whom something is kept."""
+        """Name those who have a key, or of whom something is kept, or whose purge was held up."""
         with self._lock, self._told():
             found = self._sql.execute(
-                "SELECT tenant FROM tenant_key UNION SELECT tenant FROM content ORDER BY 1"
+                "SELECT tenant FROM tenant_key UNION SELECT tenant FROM content"
+                " UNION SELECT tenant FROM purging ORDER BY 1"
             )
             return [tenant for (tenant,) in found]
 

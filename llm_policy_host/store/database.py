@@ -30,6 +30,9 @@ class Segment:
 class Database(Protocol):
     """A connection. One thread uses it at a time; what goes wrong in it is a `StoreError`."""
 
+    alone_at: int | None
+    """The number of the last line when this claim to write was the only one; None where it never was."""
+
     def begin(self) -> None:
         """Start a transaction that keeps every other writer out until it ends."""
 
@@ -87,18 +90,11 @@ def taken(mode: str, holder: str, *, is_alone: bool) -> str:
 @contextmanager
 def transaction(database: Database) -> Iterator[None]:
     """Begin, and commit, or take all back where an exception leaves."""
-    database.begin()
     try:
+        # what was cut off while it waited for its turn has begun all the same
+        database.begin()
         yield
         database.commit()
     except BaseException:
         database.rollback()
         raise
-
-
-def lines(database: Database, after_seq: int) -> Iterator[bytes]:
-    """Give the lines behind one, page by page: a slow reader holds no transaction open."""
-    while found := database.page(after_seq):
-        for _, line in found:
-            yield line
-        after_seq = found[-1][0]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from llm_policy_host.ports import EventStore, LedgerRow, LedgerTransaction
+    from llm_policy_host.ports import EventStore, LedgerRow
 
     from .database import Database
 
@@ -33,7 +33,10 @@ _PAUSES_S = (0.05, 0.5, 2.0)
 
 
 class DurableStore:
-    """An `EventStore`: one connection that writes, and one of their own for those who read all lines."""
+    """An `EventStore`: one connection that writes, one for blobs, and one for each who reads all lines.
+
+    Who reads never waits for a transaction: it may wait for the thread that reads.
+    """
 
     def __init__(
         self,
@@ -43,13 +46,17 @@ class DurableStore:
         *,
         archive: Path | None,
         mode: Mode,
+        files: Sequence[Path] = (),
     ) -> None:
         self._where = where
         self._connect = connect
         self._archive = archive
         self._mode = mode
+        self._files = files
         self._database = writing
         self._turn = threading.Lock()
+        self._reader: Database | None = None
+        self._reading = threading.Lock()
         self._blobs: dict[str, bytes] = {}
         self._writer = self._begin_writing() if mode == "exclusive" else None
         self.put: Callable[[LedgerRow], None] = self._writer.put if self._writer else self._put_refused
@@ -58,6 +65,11 @@ class DurableStore:
     def is_shared(self) -> bool:
         """Whether other processes write too."""
         return self._mode == "shared"
+
+    @property
+    def alone_at(self) -> int | None:
+        """Give the number of the last line as this process came, if no other had the ledger then."""
+        return self._database.alone_at
 
     def lines(self, after_seq: int = 0) -> Iterator[bytes]:
         """Give the lines behind one, the archive's first; what was put is among them."""
@@ -74,7 +86,7 @@ class DurableStore:
             await self._writer.durable(seq)
 
     @contextmanager
-    def transaction(self) -> Iterator[LedgerTransaction]:
+    def transaction(self) -> Iterator[StoreTransaction]:
         """Keep other writers out until it ends."""
         if self._mode == "read":
             raise self._unwritable()
@@ -82,7 +94,7 @@ class DurableStore:
         with self._turn, database.transaction(self._database):
             blobs = dict(self._blobs)
             self._database.put_blobs(blobs)
-            yield _Transaction(self._lines, self._database)
+            yield StoreTransaction(self._lines, self._database, self.folder)
         for digest in blobs:
             self._blobs.pop(digest, None)
 
@@ -100,8 +112,8 @@ class DurableStore:
         waiting = self._writer.blob(digest) if self._writer else self._blobs.get(digest)
         if waiting is not None:
             return waiting
-        with self._turn:
-            return self._database.blob(digest)
+        with self._reads() as reader:
+            return reader.blob(digest)
 
     def cut(self, after_seq: int) -> None:
         """Forget the lines behind one: a torn tail."""
@@ -112,8 +124,13 @@ class DurableStore:
 
     def segments(self) -> Sequence[Segment]:
         """Give the archive's segments in order."""
-        with self._turn:
-            return self._database.segments()
+        with self._reads() as reader:
+            return reader.segments()
+
+    def files(self) -> Sequence[Path]:
+        """Name the files that hold the lines, so far as they are files."""
+        archived = [] if self._archive is None else [self._archive / each.file for each in self.segments()]
+        return [*self._files, *archived]
 
     def folder(self) -> Path:
         """Give the archive's folder; a `UsageError` where the ledger has none."""
@@ -122,22 +139,9 @@ class DurableStore:
         return self._archive
 
     def archive(self, up_to_seq: int) -> Segment:
-        """Move the lines up to one, which must be in the database, into a file of the archive.
-
-        A process that dies in between leaves a file that nothing names; the next call replaces it.
-        """
-        with self.transaction():
-            held = self._database
-            moved = held.segments()
-            first = moved[-1].last_seq + 1 if moved else 1
-            if not first <= up_to_seq <= held.last_seq():
-                raise UsageError(f"events {first} to {held.last_seq()} can be archived, not `{up_to_seq}`")
-            last = held.page(up_to_seq - 1, 1)[0][1]
-            name = segments.write(self.folder(), first, up_to_seq, _until(held, up_to_seq))
-            segment = Segment(first, up_to_seq, orjson.loads(last)["hash"], name)
-            held.put_segment(segment)
-            held.remove(0, up_to_seq)
-        return segment
+        """Move the lines up to one, which must be in the database, into a file of the archive."""
+        with self.transaction() as turn:
+            return turn.archive(up_to_seq)
 
     def close(self) -> None:
         """Write what is left and give back what it holds."""
@@ -150,6 +154,17 @@ class DurableStore:
         finally:
             with self._turn:
                 self._database.close()
+            with self._reading:
+                if self._reader is not None:
+                    self._reader.close()
+
+    @contextmanager
+    def _reads(self) -> Iterator[Database]:
+        """Lend the connection for what is read in between, to one thread at a time."""
+        with self._reading:
+            if self._reader is None:
+                self._reader = self._connect()
+            yield self._reader
 
     def _begin_writing(self) -> GroupWriter:
         return GroupWriter(self._where, self._write, self._database.last_seq())
@@ -159,11 +174,24 @@ class DurableStore:
             self._writer.flush()
 
     def _lines(self, reader: Database, after_seq: int) -> Iterator[bytes]:
-        for segment in reader.segments():
-            if segment.last_seq > after_seq:
-                yield from segments.lines(self.folder(), segment, after_seq)
-                after_seq = segment.last_seq
-        yield from database.lines(reader, after_seq)
+        """Give lines page by page: a slow reader holds no transaction open.
+
+        Where a page does not go on from the last one, it was archived, maybe just now.
+        """
+        while True:
+            page = reader.page(after_seq)
+            if not page or page[0][0] != after_seq + 1:
+                moved = [each for each in reader.segments() if each.last_seq > after_seq]
+                for segment in moved:
+                    yield from segments.lines(self.folder(), segment, after_seq)
+                    after_seq = segment.last_seq
+                if moved:
+                    continue
+            if not page:
+                return
+            for _, line in page:
+                yield line
+            after_seq = page[-1][0]
 
     def _write(self, rows: Sequence[LedgerRow], blobs: Mapping[str, bytes]) -> None:
         """Write a group; tried again where that may help, since the lines are accepted already."""
@@ -201,12 +229,18 @@ class DurableStore:
 _LAST = 2**62
 
 
-class _Transaction:
-    """The lines while no other process may add any."""
+class StoreTransaction:
+    """The lines while no other process may add or move any."""
 
-    def __init__(self, lines: Callable[[Database, int], Iterator[bytes]], held: Database) -> None:
+    def __init__(
+        self,
+        lines: Callable[[Database, int], Iterator[bytes]],
+        held: Database,
+        folder: Callable[[], Path],
+    ) -> None:
         self._lines = lines
         self._held = held
+        self._folder = folder
 
     def lines(self, after_seq: int) -> Iterator[bytes]:
         """Give the lines behind one."""
@@ -216,6 +250,26 @@ class _Transaction:
         """Add lines at the end."""
         if rows:
             self._held.insert(rows)
+
+    def first_seq(self) -> int:
+        """Give the number of the first line that is not archived."""
+        moved = self._held.segments()
+        return moved[-1].last_seq + 1 if moved else 1
+
+    def archive(self, up_to_seq: int) -> Segment:
+        """Move the lines up to one, which must be in the database, into a file of the archive.
+
+        A process that dies in between leaves a file that nothing names; the next call replaces it.
+        """
+        held, first = self._held, self.first_seq()
+        if not first <= up_to_seq <= held.last_seq():
+            raise UsageError(f"events {first} to {held.last_seq()} can be archived, not `{up_to_seq}`")
+        last = held.page(up_to_seq - 1, 1)[0][1]
+        name = segments.write(self._folder(), first, up_to_seq, _until(held, up_to_seq))
+        segment = Segment(first, up_to_seq, orjson.loads(last)["hash"], name)
+        held.put_segment(segment)
+        held.remove(0, up_to_seq)
+        return segment
 
 
 def _until(held: Database, up_to_seq: int) -> Iterator[bytes]:

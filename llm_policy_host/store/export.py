@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from llm_policy_host.errors import LedgerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 
@@ -32,6 +32,10 @@ class ExportFile:
         """Give the lines behind one; a `LedgerError` for a last line that is not ended."""
         with self._path.open("rb") as file:
             yield from ended_lines(islice(file, after_seq, None))
+
+    def files(self) -> Sequence[Path]:
+        """Name the files that hold the lines."""
+        return [self._path]
 
     def close(self) -> None:
         """Do nothing: the file is open only while it is read."""

@@ -51,6 +51,7 @@ class GroupWriter:
         self._written_seq = last_seq
         self._fault: LedgerError | None = None
         self._is_closing = False
+        self._is_whole = False
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._thread.start()
         # a daemon thread dies at the process's end: what a host forgot to close is written all the same
@@ -67,7 +68,12 @@ class GroupWriter:
         if count == 1:
             self._come.set()
         elif count >= self._most_rows:
-            self._wait_until(lambda: len(self._rows) < self._most_rows)
+            try:
+                self._wait_until(lambda: len(self._rows) < self._most_rows)
+            except LedgerError as fault:
+                # it waits in the queue, and may be written yet: nothing may follow who was told otherwise
+                self._fail(fault)
+                raise
 
     def put_blob(self, digest: str, data: bytes) -> None:
         """Take a blob; it is written before every line that is put later."""
@@ -106,13 +112,16 @@ class GroupWriter:
         self._written_seq = last_seq
 
     def close(self) -> None:
-        """Write what was put, and end."""
-        self._is_closing = True
+        """Write what was put, and end; the first one raises what kept something from being written."""
+        is_first, self._is_closing = not self._is_closing, True
         self._come.set()
         self._hurry.set()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
         atexit.unregister(self.close)
+        if threading.current_thread() is self._thread:
+            return
+        self._thread.join()
+        if is_first and not self._is_whole:
+            raise self._broken()
 
     def _wait_until(self, is_so: Callable[[], bool]) -> None:
         self._hurry.set()
@@ -132,6 +141,7 @@ class GroupWriter:
         try:
             while self._serve():
                 pass
+            self._is_whole = True
             self._fail(StoreError(self._where, "the ledger is closed"))
         except LedgerError as error:
             self._fail(error)

@@ -15,12 +15,18 @@ if TYPE_CHECKING:
 class MemoryStore:
     """A list of rows and a dict of blobs."""
 
-    def __init__(self, *, is_shared: bool = False) -> None:
+    def __init__(self, *, is_shared: bool = False, is_alone: bool = True) -> None:
         self.is_shared = is_shared
+        self.is_alone = is_alone
         self.rows: list[LedgerRow] = []
         self.blobs: dict[str, bytes] = {}
         self.put = self.rows.append
         self._lock = threading.Lock()
+
+    @property
+    def alone_at(self) -> int | None:
+        """Give the number of the last line; None of a store that was said to be used by others."""
+        return (self.rows[-1][0] if self.rows else 0) if self.is_alone else None
 
     def lines(self, after_seq: int = 0) -> Iterator[bytes]:
         """Give the lines behind one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, LiteralString
 
 from llm_policy_host.errors import HostError
 
@@ -40,8 +40,17 @@ _CLAIM: Final = 0x4C504C47
 """The first half of our advisory locks; the second is the table, so that each schema has its own."""
 _TURN: Final = _CLAIM + 1
 _MAKING: Final = _CLAIM + 2
+_OPENING: Final = _CLAIM + 3
+"""Held while the ledger is claimed: of two claims one comes after the other."""
 _PATIENCE_MS: Final = 1000
+_GONE_MS: Final = 250
+"""For so long who comes waits to be the only one: the server may hold a process that was killed for alive."""
 _TABLE: Final = "to_regclass('llm_policy_event')::oid::int"
+
+
+_LAST_SEQ: Final = (
+    "SELECT coalesce(max(seq), (SELECT max(last_seq) FROM llm_policy_segment), 0) FROM llm_policy_event"
+)
 
 
 def open_postgres(
@@ -73,12 +82,14 @@ class PostgresDatabase:
         self._durability = durability
         self._mode = mode
         self.where = "postgresql"
-        self._sql = self._open()
+        self._is_begun = False
+        self.alone_at: int | None = None
+        self._sql = self._open(is_first=True)
 
     def begin(self) -> None:
         """Take the one writer's place; waits for who has it."""
-        if self._sql.closed:
-            self._sql = self._open()
+        self._reopen()
+        self._is_begun = True
         with self._told():
             self._sql.execute("BEGIN")
             self._sql.execute(f"SELECT pg_advisory_xact_lock({_TURN}, {_TABLE})")
@@ -87,29 +98,24 @@ class PostgresDatabase:
         """Keep what the transaction did."""
         with self._told():
             self._sql.execute("COMMIT")
+        self._is_begun = False
 
     def rollback(self) -> None:
         """Take back what the transaction did."""
+        self._is_begun = False
         with suppress(psycopg.Error):
             self._sql.rollback()
 
     def page(self, after_seq: int, most: int = PAGE) -> Sequence[tuple[int, bytes]]:
         """Give at most so many lines behind one."""
-        with self._told():
-            return self._sql.execute(
-                "SELECT seq, line FROM llm_policy_event WHERE seq > %s ORDER BY seq LIMIT %s",
-                (after_seq, most),
-                binary=True,
-            ).fetchall()
+        return self._read(
+            "SELECT seq, line FROM llm_policy_event WHERE seq > %s ORDER BY seq LIMIT %s", (after_seq, most)
+        )
 
     def last_seq(self) -> int:
         """Give the number of the last line."""
-        with self._told():
-            found = self._sql.execute(
-                "SELECT coalesce((SELECT max(seq) FROM llm_policy_event),"
-                " (SELECT max(last_seq) FROM llm_policy_segment), 0)"
-            ).fetchone()
-        return int(found[0]) if found else 0
+        [(found,)] = self._read(_LAST_SEQ)
+        return int(found)
 
     def insert(self, rows: Sequence[LedgerRow]) -> None:
         """Add lines: a column each, in one statement."""
@@ -128,11 +134,8 @@ class PostgresDatabase:
 
     def blob(self, digest: str) -> bytes | None:
         """Give a blob."""
-        with self._told():
-            found = self._sql.execute(
-                "SELECT data FROM llm_policy_blob WHERE digest = %s", (digest,), binary=True
-            ).fetchone()
-        return None if found is None else bytes(found[0])
+        found = self._read("SELECT data FROM llm_policy_blob WHERE digest = %s", (digest,))
+        return bytes(found[0][0]) if found else None
 
     def remove(self, after_seq: int, up_to_seq: int) -> None:
         """Remove the lines between two, the last included."""
@@ -143,10 +146,9 @@ class PostgresDatabase:
 
     def segments(self) -> Sequence[Segment]:
         """Give the archive's segments in order."""
-        with self._told():
-            found = self._sql.execute(
-                "SELECT first_seq, last_seq, head_hash, file FROM llm_policy_segment ORDER BY last_seq"
-            ).fetchall()
+        found = self._read(
+            "SELECT first_seq, last_seq, head_hash, file FROM llm_policy_segment ORDER BY last_seq"
+        )
         return [Segment(*row) for row in found]
 
     def put_segment(self, segment: Segment) -> None:
@@ -163,7 +165,25 @@ class PostgresDatabase:
             self._sql.execute("SELECT pg_advisory_unlock_all()")
         self._sql.close()
 
-    def _open(self) -> psycopg.Connection:
+    def _read(self, query: LiteralString, values: Sequence[Any] = ()) -> list[Any]:
+        """Ask; a connection that broke is made anew and asked once more, unless it is in a transaction."""
+        try:
+            if not self._is_begun:
+                self._reopen()
+            with self._told():
+                return self._sql.execute(query, values, binary=True).fetchall()
+        except StoreError:
+            if self._is_begun or not self._sql.closed:
+                raise
+        self._reopen()
+        with self._told():
+            return self._sql.execute(query, values, binary=True).fetchall()
+
+    def _reopen(self) -> None:
+        if self._sql.closed:
+            self._sql = self._open()
+
+    def _open(self, *, is_first: bool = False) -> psycopg.Connection:
         try:
             made = psycopg.connect(
                 self._url, autocommit=True, application_name="llm-policy ledger", client_encoding="utf8"
@@ -177,7 +197,10 @@ class PostgresDatabase:
             with self._told():
                 made.execute(f"SET synchronous_commit = {'off' if self._durability == 'off' else 'on'}")
                 self._make(made)
-                self._claim(made)
+                if self._mode != "read":
+                    made.execute(f"SELECT pg_advisory_lock({_OPENING}, {_TABLE})")
+                    self._claim(made, is_first=is_first)
+                    made.execute(f"SELECT pg_advisory_unlock({_OPENING}, {_TABLE})")
         except BaseException:
             made.close()
             raise
@@ -200,16 +223,21 @@ class PostgresDatabase:
             has = "no version" if found is None else f"the version {found[0]}"
             raise StoreError(self.where, f"has {has}; this program reads {VERSION}")
 
-    def _claim(self, made: psycopg.Connection) -> None:
-        """Claim the ledger for this connection alone, or with others that share it."""
-        if self._mode == "read":
-            return
-        way = "" if self._mode == "exclusive" else "_shared"
-        # a process that has just ended may still be held for alive by the server
-        made.execute(f"SET lock_timeout = {_PATIENCE_MS}")
-        with suppress(psycopg.errors.LockNotAvailable):
-            made.execute(f"SELECT pg_advisory_lock{way}({_CLAIM}, {_TABLE})")
-            made.execute("SET lock_timeout = 0")
+    def _claim(self, made: psycopg.Connection, *, is_first: bool) -> None:
+        """Claim the ledger for this connection alone, or with others that share it.
+
+        Who is the only one as he comes learns what was there at that moment.
+        """
+        is_shared = self._mode == "shared"
+        if is_first or not is_shared:
+            is_alone = _is_taken(made, "", _GONE_MS if is_shared else _PATIENCE_MS)
+            if is_alone and is_first:
+                [(self.alone_at,)] = made.execute(_LAST_SEQ).fetchall()
+            if is_alone and not is_shared:
+                return
+        if is_shared and _is_taken(made, "_shared", _PATIENCE_MS):
+            # a claim of one's own alone is held beside the shared one till here
+            made.execute(f"SELECT pg_advisory_unlock({_CLAIM}, {_TABLE})")
             return
         holders = made.execute(
             "SELECT pid, mode = 'ExclusiveLock' FROM pg_locks WHERE locktype = 'advisory' AND granted"
@@ -228,6 +256,18 @@ class PostgresDatabase:
         except psycopg.Error as error:
             is_passing = isinstance(error, psycopg.OperationalError)
             raise StoreError(self.where, f"failed{_state(error)}", is_passing=is_passing) from None
+
+
+def _is_taken(made: psycopg.Connection, way: LiteralString, patience_ms: int) -> bool:
+    """Take the claim, beside those of this connection, unless others have it for longer than that."""
+    made.execute(f"SET lock_timeout = {patience_ms:d}".encode())
+    try:
+        made.execute(f"SELECT pg_advisory_lock{way}({_CLAIM}, {_TABLE})")
+    except psycopg.errors.LockNotAvailable:
+        return False
+    finally:
+        made.execute("SET lock_timeout = 0")
+    return True
 
 
 def _state(error: psycopg.Error) -> str:

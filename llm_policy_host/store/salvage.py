@@ -17,6 +17,7 @@ import orjson
 from llm_policy_host.ledger.event import NO_HASH, blob_digest, line_hash
 
 from .database import StoreError
+from .files import sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,21 +27,24 @@ _MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
 
 
-def is_cut(path: Path) -> bool:
+def is_cut(path: Path, busy_s: float = 5.0) -> bool:
     """Whether a database's file has lost its end.
 
     It is shorter than its header says, then. So is one whose process died while SQLite moved pages from
-    its journal to the file: SQLite does that again, and nothing is missing.
+    its journal to the file: SQLite does that again, and nothing is missing. Others who use the file are
+    waited for, for so many seconds.
     """
     if not _is_short(path):
         return False
     journal = path.with_name(f"{path.name}-wal")
     if not journal.exists() or not journal.stat().st_size:
         return True
-    with closing(sqlite3.connect(path, isolation_level=None)) as opened:
+    with closing(sqlite3.connect(path, timeout=busy_s, isolation_level=None)) as opened:
         try:
-            opened.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            return _is_short(path) or opened.execute("PRAGMA quick_check(1)").fetchone() != ("ok",)
+            is_busy = opened.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            # another process may be moving pages: what it has not moved yet is read from the journal
+            is_short = not is_busy and _is_short(path)
+            return is_short or opened.execute("PRAGMA quick_check(1)").fetchone() != ("ok",)
         except sqlite3.DatabaseError:
             return True
 
@@ -63,10 +67,12 @@ def salvage(path: Path, schema: str) -> Path:
         new.execute("COMMIT")
     with made.open("rb+") as file:
         os.fsync(file.fileno())
+    sync(path.parent)
     # a journal of the old file must not be played into the new one
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     made.replace(path)
+    sync(path.parent)
     return kept
 
 
@@ -81,6 +87,9 @@ def _keep(path: Path) -> Path:
     with kept.open("rb") as file:
         size = _whole_size(file.read(_HEADER_BYTES))
     os.truncate(kept, size)
+    for suffix in ("", "-wal"):
+        with suppress(FileNotFoundError):
+            sync(kept.with_name(kept.name + suffix))
     return kept
 
 

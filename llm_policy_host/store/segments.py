@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from typing import TYPE_CHECKING
 
 from .database import Segment, StoreError
+from .files import make_folder, write_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,19 +21,8 @@ def write(folder: Path, first_seq: int, last_seq: int, lines: Iterable[bytes]) -
     """Write a segment's file, whole or not at all, and give its name."""
     name = file_name(first_seq, last_seq)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file, made = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
-        try:
-            with os.fdopen(file, "wb") as out:
-                for line in lines:
-                    out.write(line + b"\n")
-                out.flush()
-                os.fsync(out.fileno())
-            os.replace(made, folder / name)  # noqa: PTH105 - a name, not a path
-        except BaseException:
-            os.unlink(made)  # noqa: PTH108 - a name, not a path
-            raise
-        _sync(folder)
+        make_folder(folder)
+        write_lines(folder / name, lines)
     except OSError as error:
         raise _trouble(folder / name, error) from None
     return name
@@ -54,15 +42,6 @@ def lines(folder: Path, segment: Segment, after_seq: int) -> Iterator[bytes]:
         raise _trouble(path, error) from None
     if seq != segment.last_seq:
         raise StoreError(str(path), f"ends at event {seq}, not at {segment.last_seq}")
-
-
-def _sync(folder: Path) -> None:
-    """Let a new name in a folder outlive a loss of power."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def _trouble(path: Path, error: OSError) -> StoreError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -49,20 +49,41 @@ def open_sqlite(
     path: Path, durability: Durability = "batch", mode: Mode = "exclusive", archive: Path | None = None
 ) -> DurableStore:
     """Open or make a ledger's file; a `LedgerError` where another process has it, or it is none of ours."""
-    claim = _claim(path, mode)
+
+    def connect() -> SqliteDatabase:
+        return SqliteDatabase(path, durability, is_reader=True)
+
+    return DurableStore(
+        str(path),
+        connect() if mode == "read" else _writing(path, durability, mode),
+        connect,
+        archive=archive or path.with_name(f"{path.name}.archive"),
+        mode=mode,
+        files=[path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", ".lock")],
+    )
+
+
+def _writing(path: Path, durability: Durability, mode: Mode) -> SqliteDatabase:
+    """Claim the ledger and open it; who is the only one learns what was there at that moment.
+
+    INVARIANT: all claims are made in the folder's turn, so between two of them nobody comes.
+    """
     try:
-        if mode != "read":
-            _make(path, mode)
-        return DurableStore(
-            str(path),
-            SqliteDatabase(path, durability, claim, is_reader=mode == "read"),
-            lambda: SqliteDatabase(path, durability, is_reader=True),
-            archive=archive or path.with_name(f"{path.name}.archive"),
-            mode=mode,
-        )
-    except BaseException:
-        claim.release()
-        raise
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _folder_turn(path.parent):
+            claim = Claim(path, mode)
+            try:
+                _make(path, mode)
+                made = SqliteDatabase(path, durability, claim)
+                if claim.is_alone:
+                    made.alone_at = made.last_seq()
+                claim.settle(mode)
+            except BaseException:
+                claim.release()
+                raise
+    except OSError as error:
+        raise StoreError(str(path), (error.strerror or "cannot be used").lower()) from None
+    return made
 
 
 class SqliteDatabase:
@@ -73,6 +94,7 @@ class SqliteDatabase:
     ) -> None:
         self._where = str(path)
         self._claim = claim
+        self.alone_at: int | None = None
         with self._told():
             self._sql = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode={'ro' if is_reader else 'rw'}",
@@ -187,57 +209,53 @@ class SqliteDatabase:
 class Claim:
     """A lock of the operating system on a file beside the ledger's: it dies with its process."""
 
-    def __init__(self, file: int | None) -> None:
-        self._file = file
+    def __init__(self, path: Path, mode: Mode) -> None:
+        """Take it, alone if nobody else has it; a `StoreError` where somebody has it who does not share."""
+        beside = path.with_name(f"{path.name}.lock")
+        self._file = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.is_alone = self._is_taken(fcntl.LOCK_EX)
+        if not self.is_alone and (mode == "exclusive" or not self._is_taken(fcntl.LOCK_SH)):
+            holder = os.pread(self._file, 20, 0).decode("ascii", "replace")
+            self.release()
+            is_alone = holder.isdigit()
+            by = f"the process {holder}" if is_alone else "another process"
+            raise StoreError(str(path), taken(mode, by, is_alone=is_alone))
+
+    def settle(self, mode: Mode) -> None:
+        """Keep it as its mode says, and say in the file who keeps it alone."""
+        os.ftruncate(self._file, 0)
+        if mode == "exclusive":
+            os.pwrite(self._file, str(os.getpid()).encode(), 0)
+        else:
+            fcntl.flock(self._file, fcntl.LOCK_SH)
+
+    def _is_taken(self, how: int) -> bool:
+        with suppress(BlockingIOError):
+            fcntl.flock(self._file, how | fcntl.LOCK_NB)
+            return True
+        return False
 
     def release(self) -> None:
         """Give it back."""
-        if self._file is not None:
+        if self._file >= 0:
             os.close(self._file)
-            self._file = None
-
-
-def _claim(path: Path, mode: Mode) -> Claim:
-    """Claim the ledger for this process alone, or with others that share it."""
-    if mode == "read":
-        return Claim(None)
-    beside = path.with_name(f"{path.name}.lock")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreError(str(path), (error.strerror or "cannot be used").lower()) from None
-    try:
-        fcntl.flock(file, (fcntl.LOCK_EX if mode == "exclusive" else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(file, 20, 0).decode("ascii", "replace")
-        os.close(file)
-        is_alone = holder.isdigit()
-        by = f"the process {holder}" if is_alone else "another process"
-        raise StoreError(str(path), taken(mode, by, is_alone=is_alone)) from None
-    os.ftruncate(file, 0)
-    if mode == "exclusive":
-        os.pwrite(file, str(os.getpid()).encode(), 0)
-    return Claim(file)
+            self._file = -1
 
 
 def _make(path: Path, mode: Mode) -> None:
     """Make the file if there is none, and mend it if its end is missing."""
     try:
-        with _folder_turn(path.parent):
-            if not path.exists():
-                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            if is_cut(path):
-                if mode == "shared":
-                    raise StoreError(str(path), "its end is missing; open it once with the mode `exclusive`")
-                salvage(path, SCHEMA)
-            with closing(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as made:
-                if not made.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                    made.executescript(f"PRAGMA journal_mode=WAL; BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
-                else:
-                    made.execute("PRAGMA journal_mode=WAL")
-    except OSError as error:
-        raise StoreError(str(path), (error.strerror or "cannot be made").lower()) from None
+        if not path.exists():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        if is_cut(path):
+            if mode == "shared":
+                raise StoreError(str(path), "its end is missing; open it once with the mode `exclusive`")
+            salvage(path, SCHEMA)
+        with closing(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as made:
+            if not made.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                made.executescript(f"PRAGMA journal_mode=WAL; BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
+            else:
+                made.execute("PRAGMA journal_mode=WAL")
     except sqlite3.Error as error:
         raise StoreError(str(path), str(error)) from None
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from llm_policy_host.cli.main import main
+from llm_policy_host.store import contents
 from llm_policy_host.values import Contract, Origin
 from llm_policy_host.wiring import Host
 
@@ -99,6 +102,37 @@ def test_after_a_purge_nobody_reads_it_and_the_chain_is_whole(
     code, told = said(capsys, "purge", "--tenant", "acme-inc", "--json")
     assert (code, json.loads(told)["ok"]) == (2, False)
     assert "did you mean `bmce`" in said(capsys, "purge", "--tenant", "bmc")[1]
+
+
+@pytest.mark.parametrize("level", ["none", "digest", "sealed"])
+@pytest.mark.usefixtures("runs")
+def test_a_start_forgets_what_is_too_old_at_every_level(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, level: str
+) -> None:
+    with closing(sqlite3.connect("content.db", isolation_level=None)) as made:
+        made.execute("UPDATE content SET at_ms = 0 WHERE tenant = 'bmce'")
+    (tmp_path / "policy.yaml").write_text(CONFIG.replace("level: sealed", f"level: {level}"))
+    assert main(["run", "policy.yaml", "hello"]) == 0
+    capsys.readouterr()
+    held = json.loads(said(capsys, "status", "--json")[1])["held"]
+    assert [each["contents"] for each in held if each["tenant"] == "acme-inc"] == [3]
+    assert "bmce" not in {each["tenant"] for each in held}
+
+
+@pytest.mark.usefixtures("runs")
+def test_a_purge_that_a_reader_held_up_is_ended_by_the_next(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "_BUSY_S", 0.0)
+    with closing(sqlite3.connect("content.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        [(wrapped,)] = reader.execute("SELECT wrapped FROM tenant_key WHERE tenant = 'acme-inc'").fetchall()
+        for _ in range(2):
+            code, told = said(capsys, "purge", "--tenant", "acme-inc")
+            assert (code, "purge once more" in told) == (2, True)
+    assert said(capsys, "purge", "--tenant", "acme-inc") == (0, "acme-inc: 0 contents are gone\n")
+    assert wrapped not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert said(capsys, "purge", "--tenant", "acme-inc")[0] == 2
 
 
 def test_mistakes_are_told(

@@ -16,6 +16,7 @@ from llm_policy_host.content.keep import DAY_MS, ContentKeep
 from llm_policy_host.content.sealing import Digests
 from llm_policy_host.errors import LedgerError, UsageError
 from llm_policy_host.store.contents import ContentFile
+from llm_policy_host.store.database import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -197,11 +198,53 @@ def test_what_was_put_is_there_after_a_restart_and_after_its_days_it_is_not(tmp_
     keep.close()
     clock.advance(2 * DAY_MS)
     keep = ContentKeep(opened(tmp_path), ROOT, "sealed", clock, retain_days=1)
-    assert keep.get(RUN, "old") == TEXT
+    assert keep.get(RUN, "old") is None
     keep.put(RUN, "acme", "new", TEXT)
     asyncio.run(keep.written())
-    assert (keep.get(RUN, "old"), keep.get(RUN, "new")) == (None, TEXT)
+    assert keep.get(RUN, "new") == TEXT
     keep.close()
+
+
+def test_what_is_too_old_goes_also_where_nothing_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llm_policy_host.content.keep._LOOK_S", 0.001)
+    clock, file = VirtualClock(), opened(tmp_path)
+    gone = threading.Event()
+    expire = file.expire
+
+    def told(before_ms: int) -> int:
+        count = expire(before_ms)
+        if count:
+            gone.set()
+        return count
+
+    monkeypatch.setattr(file, "expire", told)
+    keep = ContentKeep(file, ROOT, "sealed", clock, retain_days=1)
+    keep.put(RUN, "acme", "old", TEXT)
+    asyncio.run(keep.written())
+    clock.advance(2 * DAY_MS)
+    assert gone.wait(20)
+    assert keep.get(RUN, "old") is None
+    keep.close()
+
+
+def test_what_cannot_be_forgotten_is_told_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_before_ms: int) -> int:
+        raise StoreError("content.db", "disk I/O error")
+
+    file, clock = opened(tmp_path), VirtualClock()
+    monkeypatch.setattr(file, "expire", broken)
+    keep = ContentKeep(file, ROOT, "sealed", clock, retain_days=1)
+    assert keep.faults() == {"retention": 1}
+    clock.advance(DAY_MS)
+    keep.put(RUN, "acme", "new", TEXT)
+    asyncio.run(keep.written())
+    assert keep.get(RUN, "new") == TEXT
+    keep.close()
+    assert keep.faults() == {"retention": 1}
 
 
 def test_another_deployments_key_is_refused_at_the_start(tmp_path: Path) -> None:

@@ -89,6 +89,25 @@ def test_run_answers_a_batch_in_its_order(config: Path, tmp_path: Path) -> None:
     assert "5/5 prompts" in run.stderr
 
 
+def test_a_line_that_holds_what_no_contract_can_ends_no_batch(config: Path, tmp_path: Path) -> None:
+    bad = {
+        '{"messages": 5}': "`messages`: is not a list of records",
+        '{"messages": [5]}': "`messages`: is not a list of records",
+        '{"prompt": "x", "params": 5}': "`params`: is not a record",
+        '{"prompt": "x", "params": null}': "`params`: is not a record",
+        '{"prompt": "x", "origin": {}}': "unknown key `origin`",
+        '{"prompt": "x", "auth_override": {"a": "k"}}': "unknown key `auth_override`",
+        '{"prompt": "x", "deadline_ms": "a"}': "`deadline_ms`: is not a whole number below 2^53",
+        '{"prompt": "x", "seed": 1e30}': "`seed`: is not a whole number below 2^53",
+        '{"prompt": "x", "seed": 1000000000000000000000000}': "`seed`: is not a whole number below 2^53",
+        '{"prompt": "x", "dialect": []}': "`dialect`: is not a dialect",
+    }
+    batch = tmp_path / "batch.jsonl"
+    batch.write_text("\n".join([*bad, '{"prompt": "x", "profile": null, "seed": null}']))
+    data = _lines(llm_policy("run", config, "--batch", batch, "--json"))
+    assert [each["error"] for each in data] == [*bad.values(), None]
+
+
 def test_rank_lists_who_would_serve_and_who_not(config: Path) -> None:
     run = llm_policy("rank", config, "--json")
     (data,) = _lines(run)

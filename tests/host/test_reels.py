@@ -78,6 +78,16 @@ def test_a_batch_and_a_stream_replay(config: Path, tmp_path: Path) -> None:
     assert llm_policy("run", config, "--stream", "hi", "--replay", streamed).stdout == "b: hi\n"
 
 
+def test_a_flow_that_is_not_the_recorded_one_is_a_mismatch(config: Path, tmp_path: Path) -> None:
+    config.write_text(CONFIG + "  gateway: {flows: {checked: {audit: {draft: cheap}}}}\n")
+    tape = tmp_path / "tape"
+    asked = ("flow", "run", config, "checked")
+    live = llm_policy(*asked, "hi", "--now-ms", 0, "--record", tape)
+    assert (live.returncode, llm_policy(*asked, "hi", "--replay", tape).stdout) == (0, live.stdout)
+    run = llm_policy(*asked, "bye", "--replay", tape)
+    assert (run.returncode, "llm-policy: replay_mismatch: run 1" in run.stderr) == (2, True)
+
+
 def test_another_prompt_is_a_mismatch_that_names_the_field(config: Path, tmp_path: Path) -> None:
     tape = tmp_path / "tape"
     llm_policy("run", config, "hi", "--now-ms", 0, "--record", tape)

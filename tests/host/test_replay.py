@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import json
+import os
 import time
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -152,6 +154,41 @@ async def test_a_live_recording_replays_to_the_same_decisions_without_a_server_o
     assert KEY not in text
     assert PROMPT not in text
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_full_disk_ends_a_recording_behind_a_whole_line_and_fails_no_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room, write = [1500], os.write
+    warned: list[str] = []
+
+    def narrow(file: int, data: memoryview) -> int:
+        """Write a few bytes at a time, while there is room."""
+        if not room[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        done = write(file, data[: min(7, room[0])])
+        room[0] -= done
+        return done
+
+    file = tmp_path / "tape.jsonl"
+    async with Vendor([whole(200, _OK)] * 4) as vendor:
+        config, clock = _config(vendor.origin), SystemClock()
+        monkeypatch.setattr(os, "write", narrow)
+        recorder = Recorder(file, clock, warned.append)
+        results = await _run(_host(config, recorder, clock, VENDOR_KEY=KEY), [_asking()] * 4)
+        monkeypatch.undo()
+    assert [result.ok for result in results] == [True] * 4
+    with pytest.raises(RecordingError, match="ends early: no space left on device"):
+        recorder.check()
+    assert len(warned) == 1
+    assert file.read_text().endswith("}\n")
+    host, replayer = _replayed(file, config)
+    assert (await _run(host, [_asking()]))[0].response == results[0].response
+    assert replayer.mismatches == []
+    monkeypatch.setattr(os, "write", narrow)
+    with pytest.raises(RecordingError, match="no space left"):
+        Recorder(tmp_path / "none.jsonl", clock)
+    assert not (tmp_path / "none.jsonl").exists()
 
 
 async def test_two_replays_are_the_same_bytes(tmp_path: Path) -> None:

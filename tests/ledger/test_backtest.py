@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +16,13 @@ from llm_policy_host.core.vm import default_runtime
 from llm_policy_host.hindsight.backtest import Backtest, backtest
 from llm_policy_host.hindsight.deciding import Decider
 from llm_policy_host.hindsight.history import past_runs
+from llm_policy_host.ledger.chain import read
+from llm_policy_host.ledger.event import Draft
+from llm_policy_host.ledger.folds import Folds
+from llm_policy_host.ledger.recovery import open_log
 from llm_policy_host.simulation.play import ANSWER, WAIT, Span
+from llm_policy_host.store.memory import MemoryStore
+from llm_policy_host.values import Origin
 from llm_policy_host.wiring import Host
 from tests.ledger.setting import HELLO, Setting, config
 
@@ -114,6 +122,31 @@ async def test_a_policy_that_is_refused_there_is_left_out() -> None:
     assert made.left_out == {"the policy is refused there: undeclared_field": 1}
 
 
+async def test_what_a_budget_or_a_dead_process_ended_is_left_out() -> None:
+    """A policy is not better for having been let: it would not have been either."""
+    account = {"account": "team", "limits": {"calls": 2}, "window": "lifetime", "is_shadow": False}
+    asked = dataclasses.replace(HELLO, origin=Origin(accounts=("team",)))
+    async with Setting({"a": [YES, YES, YES]}) as setting:
+        setting.ledger.log.append(Draft("AccountOpened", "host", "local", core=account))
+        results = [await setting.ask(asked) for _ in range(3)]
+    assert [result.error for result in results] == [None, None, "budget_exceeded"]
+    made = backtest(Decider(setting.store.blob_get), list(past_runs(setting.events())), CHEAP)
+    assert (len(made.instead), made.left_out) == (2, {"a budget or a gate ended it": 1})
+    for lost, why in ((2, "in_doubt"), (3, "interrupted")):
+        store = MemoryStore()
+        rows = list(setting.store.rows)
+        last = max(place for place, row in enumerate(rows) if row[2] == "RunCompleted")
+        store.rows.extend(rows[: last + 1 - lost])
+        store.blobs = setting.store.blobs
+        open_log(store, VirtualClock(10**9), Folds)
+        pasts = list(past_runs(map(read, store.lines())))
+        assert pasts[-1].error == why
+        assert backtest(Decider(store.blob_get), pasts, CHEAP).left_out == {
+            "its caller left, or its process": 1
+        }
+        assert Decider(store.blob_get).again(pasts[-1]).difference is None
+
+
 # Commands ----------------------------------------------------------------------------------------------
 
 
@@ -148,6 +181,35 @@ def test_backtest_prints_both_sides(kept: Path, capsys: pytest.CaptureFixture[st
     assert "0.000042 USD" in out
     assert "0.000060 USD" in out
     assert rows["calls a run"] == "1.00"
+
+
+def test_what_has_no_price_costs_nobody_knows_what(
+    kept: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    data = config({"a": [LIMITED, YES, YES], "b": [WELL]}, ledger={"file": "unpriced.db"})
+    del data["models"]["m"]["served_by"][1]["price_out"]
+    path = tmp_path / "unpriced.yaml"
+    path.write_text(json.dumps(data))
+    (tmp_path / "in.jsonl").write_text('"hello"\n' * 2)
+    said(capsys, "run", path, "--batch", tmp_path / "in.jsonl", "--concurrency", 1)
+    where = ("backtest", kept / "dear.json", "-c", path)
+    code, out = said(capsys, *where, "--json")
+    found = json.loads(out)
+    assert [found[side]["unpriced"] for side in ("happened", "instead")] == [1, 2]
+    assert (code, round(found["happened"]["usd"], 6), found["instead"]["usd"]) == (0, 0.000011, None)
+    _, out = said(capsys, *where)
+    assert re.split(" {2,}", out.splitlines()[-1])[1:] == ["0.000011 USD and 1 unpriced", "- and 2 unpriced"]
+
+
+def test_a_bare_term_is_under_the_envelope_of_the_ledgers_config(
+    kept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = kept / "policy.yaml"
+    path.write_text(
+        json.dumps({**json.loads(path.read_text()), "policy_envelope": ["not", ["provider_eq", "b"]]})
+    )
+    code, out = said(capsys, "backtest", kept / "dear.json", "-c", path, "--json")
+    assert (code, json.loads(out)["instead"]["routes"].keys()) == (0, {"a|m"})
 
 
 def test_backtest_looks_at_runs_since_a_moment(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:

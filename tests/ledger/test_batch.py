@@ -61,7 +61,7 @@ def play(rig: Rig, *options: str, **more: Any) -> Any:
 
 
 def results(rig: Rig, name: str = "in.jsonl.results.jsonl") -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (rig.directory / name).read_text().splitlines()]
+    return [json.loads(line) for line in (rig.directory / name).read_text().split("\n") if line]
 
 
 def texts(rig: Rig) -> list[Any]:
@@ -138,6 +138,24 @@ def test_a_contract_that_failed_is_tried_again_and_a_torn_line_counts_for_nothin
     fails = [run for run in past_runs(rig.events()).values() if run.error is not None]
     assert len({run.idem for run in fails}) == 2
     assert not part.exists()
+
+
+def test_what_ends_a_line_elsewhere_ends_none_of_a_batch(rig: Rig) -> None:
+    asked = [f"a{end}b" for end in ("\u2028", "\u2029", "\x85", "\x0c", "\r")]
+    (rig.directory / "in.jsonl").write_text(
+        "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in asked)
+    )
+    assert play(rig)["answered"] == len(asked)
+    assert texts(rig) == [f"a:{each}" for each in asked]
+    results_file = rig.directory / "in.jsonl.results.jsonl"
+    part = rig.directory / "in.jsonl.results.jsonl.part"
+    part.write_bytes(results_file.read_bytes() + '{"key": "ä'.encode()[:-1])
+    results_file.unlink()
+    for path in rig.directory.glob("*.db*"):
+        path.unlink()
+    assert play(rig)["done_before"] == len(asked)
+    assert play(rig)["done_before"] == len(asked)
+    assert len(rig.vendor.asked) == len(asked)
 
 
 def test_an_envelope_holds_for_whoever_decides(rig: Rig) -> None:

@@ -79,7 +79,7 @@ async def test_an_account_stays_where_it_is(tmp_path: Path) -> None:
 
 def test_hosts_that_share_a_ledger_may_open_their_accounts_at_once() -> None:
     store, clock = MemoryStore(is_shared=True), VirtualClock(1)
-    one, two, three = (Ledger(*open_log(store, clock, Folds, is_alone=False)) for _ in range(3))
+    one, two, three = (Ledger(*open_log(store, clock, Folds)) for _ in range(3))
     wanted: dict[str, dict[str, Any]] = {"z": {"calls": 5}, "a": {"parent": "z"}}
     keep_accounts(one, wanted, clock)
     # its folds are those of before

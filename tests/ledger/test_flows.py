@@ -22,7 +22,7 @@ from llm_policy_host.providers.recording import Recorder
 from llm_policy_host.providers.replaying import Replayer, read_recording
 from llm_policy_host.run.resumption import open_flows
 from llm_policy_host.store.memory import MemoryStore
-from llm_policy_host.values import Call, Cost, Origin, Response, Secret, Usage
+from llm_policy_host.values import Call, Cost, Origin, Response, Secret, ToolCall, Usage
 from tests.ledger.flow_rig import FORK, flow, llm, term
 
 if TYPE_CHECKING:
@@ -291,11 +291,14 @@ def test_what_is_kept_of_a_flow_and_an_answer_is_what_it_was() -> None:
     data = flow_bytes(asked, FORK)
     assert data is not None
     assert read_flow(data, Origin(tenant="team")) == dataclasses.replace(asked, messages=[])
-    response = Response(text="t", finish_reason="stop", model="m", usage=Usage(1, 2, 3, 4, 5))
+    response = Response(text="t", finish_reason="stop", model="m", usage=Usage(1, 2, 3, 4, 5, 16))
+    asked_for = Response(reasoning="so", tool_calls=(ToolCall("1", "look", '{"at": 1}'),), cost_usd=0.5)
+    refused = Response(refusal="no", embeddings=([0.5, 1.0], "AAAA"))
     call = Call("a", "m", "m-1")
-    result = read_answer(answer_bytes(response, call, Cost(0.25, "computed")), "run-1")
-    assert (result.response, result.cost, result.run_id) == (response, Cost(0.25, "computed"), "run-1")
-    assert result.chosen == {"provider_id": "a", "model_family": "m"}
+    for each in (response, asked_for, refused):
+        result = read_answer(answer_bytes(each, call, Cost(0.25, "computed")), "run-1")
+        assert (result.response, result.cost, result.run_id) == (each, Cost(0.25, "computed"), "run-1")
+        assert result.chosen == {"provider_id": "a", "model_family": "m"}
 
 
 def drafted(host: Host, kind: str, core: dict[str, Any], run: str | None = None, by: str = "driver") -> None:

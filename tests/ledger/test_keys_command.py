@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llm_policy_host.cli.main import main
+from llm_policy_host.store.database import StoreError
+from llm_policy_host.store.sqlite import SqliteDatabase
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +50,34 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KEYS_ROOT", ROOT)
     return Run(capsys)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "keys mint --account research",
+        "keys revoke {key}",
+        "accounts open alice --usd 1",
+        "accounts adjust bob --usd 2",
+        "sessions open night",
+        "sessions mode day steward",
+        "sessions close day",
+    ],
+)
+def test_what_could_not_be_written_is_not_said_to_be_done(
+    run: Run, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    """A disk that fills up before the last group is written: the command fails, and says nothing else."""
+    key = run("keys", "mint")["key_id"]
+    run("accounts", "open", "bob")
+    run("sessions", "open", "day")
+
+    def full(*_: object) -> None:
+        raise StoreError("ledger.db", "database or disk is full")
+
+    monkeypatch.setattr(SqliteDatabase, "insert", full)
+    told = run(*words.format(key=key).split(), code=2)
+    assert told == {"ok": False, "error": "ledger.db: database or disk is full"}
 
 
 def test_a_key_is_made_narrowed_shown_taken_back_and_never_stored(run: Run, tmp_path: Path) -> None:

@@ -92,6 +92,50 @@ def test_an_export_has_the_same_bytes_and_is_judged_alike(
     )
 
 
+@pytest.mark.parametrize("which", ["ledger.db", "again.db", "ledger.db-wal", "old/{segment}", "out.jsonl"])
+def test_an_export_takes_the_place_of_no_file_that_it_reads(
+    folder: Path, capsys: pytest.CaptureFixture[str], which: str
+) -> None:
+    config = folder / "policy.yaml"
+    config.write_text(CONFIG.replace("file: ledger.db", "file: ledger.db, archive: old"))
+    said(capsys, "archive", "--days", "0")
+    said(capsys, "export", "-o", "out.jsonl")
+    (folder / "again.db").symlink_to("ledger.db")
+    name = which.format(segment=next((folder / "old").iterdir()).name)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    reader = open_sqlite(folder / "ledger.db", mode="read", archive=folder / "old")
+    [*reader.lines()]
+    source = ("--file", "out.jsonl") if which == "out.jsonl" else ()
+    code, [line] = said(capsys, "export", "-o", name, *source)
+    reader.close()
+    assert (code, line.endswith("is a file of the ledger itself")) == (2, True), line
+    assert before.items() <= {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}.items()
+
+
+def test_an_export_that_fails_leaves_what_was_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said(capsys, "export", "-o", "out.jsonl")
+    data = (folder / "out.jsonl").read_bytes()
+    (folder / "torn.jsonl").write_bytes(data[:-1])
+    assert said(capsys, "export", "--file", "torn.jsonl", "-o", "out.jsonl")[0] == 2
+    assert (folder / "out.jsonl").read_bytes() == data
+    assert sorted(path.name for path in folder.glob("*out*")) == ["out.jsonl"]
+
+
+def test_an_export_that_cannot_be_made_is_a_mistake_in_the_command(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, [line] = said(capsys, "export", "-o", "none/out.jsonl")
+    assert (code, line) == (
+        2,
+        f"llm-policy: `{folder}/none/out.jsonl` cannot be written: no such file or directory",
+    )
+    said(capsys, "export", "-o", "out.jsonl")
+    for source in ((), ("--file", "out.jsonl")):
+        code, lines = said(capsys, "export", "--after", "-1", *source)
+        assert (code, lines) == (2, ["llm-policy: --after: `-1` is not 0 or more"])
+    assert said(capsys, "export", "-o", "/dev/null") == (0, ["/dev/null: 15 events"])
+
+
 def test_what_is_wrong_is_named_by_its_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said(capsys, "export", "-o", "out.jsonl")
     data = (folder / "out.jsonl").read_bytes()
@@ -162,8 +206,21 @@ def test_what_is_old_is_archived_and_verified_with_the_rest(
     assert said(capsys, "verify")[1][0] == "17 events are good, 0 runs are open"
     assert "SnapshotTaken" in said(capsys, "tail", "-n", "1")[1][0]
     assert said(capsys, "archive", "--days", "-1") == (2, ["llm-policy: --days: `-1` is not 0 or more"])
-    said(capsys, "export", "-o", "out.jsonl")
-    assert said(capsys, "archive", "--days", "0", "--file", "out.jsonl")[0] == 2
+
+
+def test_what_is_archived_goes_where_the_config_says_and_nowhere_else(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file alone does not say where its archive lies: the host would not find what went elsewhere."""
+    config = folder / "policy.yaml"
+    config.write_text(CONFIG.replace("file: ledger.db", "file: ledger.db, archive: old"))
+    with pytest.raises(SystemExit) as left:
+        said(capsys, "archive", "--days", "0", "--file", "ledger.db")
+    assert left.value.code == 2
+    assert said(capsys, "archive", "--days", "0")[0] == 0
+    assert len([*(folder / "old").iterdir()]) == 1
+    assert not (folder / "ledger.db.archive").exists()
+    assert said(capsys, "verify")[0] == 0
 
 
 def test_nothing_is_archived_under_a_host_that_writes(

@@ -163,7 +163,8 @@ def test_a_proposal_in_doubt_is_charged_what_was_held_for_it() -> None:
 
 def test_others_runs_are_left_alone() -> None:
     store = filled(begun(draft("AttemptProposed", 1)), is_shared=True)
-    log, recovery = open_log(store, VirtualClock(), is_alone=False)
+    store.is_alone = False
+    log, recovery = open_log(store, VirtualClock())
     assert (recovery, log.seq, len(store.rows)) == (Recovery(), 3, 3)
 
 

@@ -45,9 +45,9 @@ class Place:
             store.close()
 
     @contextmanager
-    def log(self, mode: Mode = "exclusive", *, is_alone: bool = True, **how: Any) -> Iterator[Log]:
+    def log(self, mode: Mode = "exclusive", **how: Any) -> Iterator[Log]:
         with self.opened(mode, **how) as store:
-            yield open_log(store, SystemClock(), is_alone=is_alone)[0]
+            yield open_log(store, SystemClock())[0]
 
     def lines(self) -> list[bytes]:
         with self.opened("read") as store:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llm_policy_host.bookkeeping import Ledger
 from llm_policy_host.clock import VirtualClock
 from llm_policy_host.errors import LedgerError, UsageError
 from llm_policy_host.ledger.event import blob_digest
 from llm_policy_host.ledger.log import Log
+from llm_policy_host.ledger.recovery import Recovery
 from llm_policy_host.ledger.verify import verify
 from llm_policy_host.store.database import StoreError
 from llm_policy_host.store.memory import MemoryStore
@@ -19,7 +23,7 @@ from tests.ledger.drafts import HEX, draft, whole_run
 from .places import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from llm_policy_host.ports import EventStore, LedgerRow
 
@@ -185,6 +189,52 @@ def test_those_who_share_a_ledger_keep_out_who_wants_it_alone(place: Place) -> N
     place.open().close()
 
 
+def test_who_reads_in_between_waits_for_no_transaction(place: Place) -> None:
+    """The thread that reads may be the one that the transaction waits for."""
+    name = blob_digest(b"a term")
+    with place.opened("shared") as store:
+        store.blob_put(name, b"a term")
+        with store.transaction():
+            pass
+        found: list[object] = []
+        reading = threading.Thread(target=lambda: found.extend([store.blob_get(name), store.segments()]))
+        with store.transaction():
+            reading.start()
+            reading.join(5)
+            assert found == [b"a term", []]
+        reading.join()
+
+
+async def test_a_ledger_that_closes_lets_who_commits_end(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit in another thread waits for this one."""
+    store = place.open("shared")
+    log, transaction = Log(store, VirtualClock()), store.transaction
+    begun, closing = threading.Event(), threading.Event()
+
+    @contextlib.contextmanager
+    def held() -> Iterator[Any]:
+        with transaction() as turn:
+            begun.set()
+            assert closing.wait(20)
+            yield turn
+
+    monkeypatch.setattr(store, "transaction", held)
+    ledger = Ledger(log, Recovery())
+    ledger.enter()
+    accepting = asyncio.create_task(log.accept(draft("BackgroundFault")))
+    assert await asyncio.to_thread(begun.wait, 20)
+    helped = threading.Timer(5, log._do_jobs)
+    helped.start()
+    closing.set()
+    ledger.leave()
+    assert helped.is_alive()
+    helped.cancel()
+    await accepting
+    assert len(place.lines()) == 1
+
+
 def test_who_reads_writes_nothing(place: Place) -> None:
     place.open().close()
     with place.opened("read") as store:
@@ -230,7 +280,8 @@ def test_a_line_out_of_its_place_breaks_the_store_for_good(place: Place, *, is_o
         store.put(rows(4, 4)[0])
     with pytest.raises(LedgerError, match="does not follow event"):
         store.blob_put("sha256:", b"")
-    store.close()
+    with pytest.raises(LedgerError, match="does not follow event"):
+        store.close()
     assert len(place.lines()) <= 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,8 @@ def writer(disk: Disk) -> Iterator[GroupWriter]:
     made = GroupWriter("the ledger", disk.write, 0, most_rows=10)
     yield made
     disk.gate.set()
-    made.close()
+    with suppress(LedgerError):
+        made.close()
 
 
 def test_what_comes_while_a_group_is_written_shares_the_next(writer: GroupWriter, disk: Disk) -> None:
@@ -100,6 +102,25 @@ def test_a_full_queue_holds_the_host_back_until_there_is_room(writer: GroupWrite
     writer.flush()
     assert [seq for group in disk.groups for seq in group] == list(range(1, 40))
     assert max(map(len, disk.groups)) == 10
+
+
+def test_a_queue_that_stays_full_breaks_the_ledger(
+    writer: GroupWriter, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llm_policy_host.store.grouping.PATIENCE_S", 0.01)
+    disk.gate.clear()
+    writer.put(row(1))
+    while not writer._is_writing:
+        pass
+    for seq in range(2, 11):
+        writer.put(row(seq))
+    with pytest.raises(LedgerError, match="nothing could be written for"):
+        writer.put(row(11))
+    with pytest.raises(LedgerError, match="nothing could be written for"):
+        writer.put(row(12))
+    disk.gate.set()
+    writer.close()
+    assert disk.groups == [[1], list(range(2, 12))]
 
 
 async def test_who_waits_is_woken_when_his_line_is_written_and_not_before(
@@ -176,6 +197,15 @@ def test_closing_writes_what_was_put(disk: Disk) -> None:
         with pytest.raises(LedgerError, match="is closed"):
             made.put(row(count + 1))
         made.close()
+
+
+def test_closing_says_what_kept_the_last_lines_from_being_written(disk: Disk) -> None:
+    disk.fault = StoreError("the ledger", "no space left on device")
+    made = GroupWriter("the ledger", disk.write, 0)
+    made.put(row(1))
+    with pytest.raises(LedgerError, match="no space left"):
+        made.close()
+    made.close()
 
 
 def test_many_threads_lose_nothing(disk: Disk) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,8 @@ import pytest
 
 from llm_policy_host.errors import LedgerError
 from llm_policy_host.ledger.verify import verify
-from llm_policy_host.store.sqlite import open_sqlite
+from llm_policy_host.store.salvage import is_cut, salvage
+from llm_policy_host.store.sqlite import SCHEMA, open_sqlite
 from tests.ledger.drafts import draft, whole_run
 
 from .places import Place
@@ -45,6 +47,49 @@ def whole_lines(lines: list[bytes], data: bytes, cut: int) -> tuple[int, int]:
     )
     most = next((place for place, line in enumerate(lines) if line not in data[:cut]), len(lines))
     return least, most
+
+
+def test_pages_that_another_process_is_moving_are_not_lost(file_place: Place, tmp_path: Path) -> None:
+    """The first page, which tells the file's size, is moved; one who reads holds the others up."""
+    path = tmp_path / "copy.db"
+    with file_place.log() as log, closing(sqlite3.connect(path)) as reader:
+        fill(log, 0, 0)
+        list(log.store.lines())
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{file_place.where}{suffix}", f"{path}{suffix}")
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT max(seq) FROM event").fetchone() == (5,)
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("PRAGMA wal_autocheckpoint=0")
+            other.execute("CREATE TABLE more(data)")
+            other.execute("INSERT INTO more VALUES (zeroblob(100000))")
+            other.commit()
+            header = first_page(Path(f"{path}-wal").read_bytes())
+        with path.open("rb+") as file:
+            file.write(header)
+        assert not is_cut(path, busy_s=0.0)
+        assert path.stat().st_size < 100_000
+
+
+def first_page(journal: bytes) -> bytes:
+    """Give the newest first page of a journal."""
+    frames = [journal[at : at + FRAME] for at in range(32, len(journal), FRAME)]
+    return [frame[24:] for frame in frames if int.from_bytes(frame[:4], "big") == 1][-1]
+
+
+def test_a_mended_file_and_what_is_kept_of_the_old_one_are_synced_by_name(
+    file_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with file_place.log() as log:
+        fill(log, 0, 20)
+    path = Path(file_place.where)
+    os.truncate(path, path.stat().st_size - 4096)
+    synced: list[str] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda file: synced.append(Path(f"/proc/self/fd/{file}").readlink().name)
+    )
+    salvage(path, SCHEMA)
+    assert synced == ["ledger.db.torn-1", "ledger.db.mending", path.parent.name, path.parent.name]
 
 
 @pytest.mark.parametrize("step", [31, pytest.param(1, marks=pytest.mark.heavy)])

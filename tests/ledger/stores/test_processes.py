@@ -14,7 +14,11 @@ import orjson
 import psycopg
 import pytest
 
-from tests.ledger.drafts import HEX, whole_run
+from llm_policy_host.clock import SystemClock
+from llm_policy_host.errors import LedgerError
+from llm_policy_host.ledger.log import Log
+from llm_policy_host.ledger.recovery import Recovery, open_log
+from tests.ledger.drafts import HEX, run_id, whole_run
 
 from .places import Place
 from .writer import OWN_RUNS
@@ -81,6 +85,73 @@ def test_a_writer_that_is_killed_amid_its_groups_leaves_a_chain_that_holds(
             assert ended >= len(lines)
         assert place.lines()[: len(lines)] == lines
         assert place.verdict().open_runs == 0
+
+
+def test_who_shares_a_ledger_that_nobody_else_has_ends_the_runs_of_those_who_died(place: Place) -> None:
+    """While another lives nobody can tell whose runs they are: they stay."""
+    writers = [started("begin", place, str(number)) for number in (1, 2)]
+    for each in writers:
+        assert each.stdout is not None
+        assert each.stdout.readline() == "begun\n"
+    for each in writers:
+        with place.log("shared") as log:
+            assert len(log.chain.lineage.open) == 2
+        each.kill()
+        each.communicate()
+    with place.opened("shared") as store:
+        log, recovery = open_log(store, SystemClock())
+        assert (len(recovery.in_doubt), dict(log.chain.lineage.open)) == (2, {})
+        with place.opened("shared") as other:
+            assert open_log(other, SystemClock())[1] == Recovery()
+        with pytest.raises(LedgerError, match="cannot be written alone"):
+            place.open()
+    assert place.verdict().open_runs == 0
+
+
+def test_of_those_who_start_at_once_the_first_ends_what_was_there_before(place: Place) -> None:
+    with place.opened("shared") as store:
+        Log(store, SystemClock()).commit(list(whole_run(1))[:3])
+    with place.opened("shared") as first, place.opened("shared") as second:
+        log, recovery = open_log(second, SystemClock())
+        assert (recovery, len(log.chain.lineage.open)) == (Recovery(), 1)
+        log.commit(list(whole_run(2))[:3])
+        log, recovery = open_log(first, SystemClock())
+        assert (recovery.in_doubt, list(log.chain.lineage.open)) == ((run_id(1),), [run_id(2)])
+    verdict = place.verdict()
+    assert (verdict.fault, verdict.open_runs) == (None, 1)
+
+
+def test_who_only_reads_goes_on_over_a_connection_of_its_own_that_broke(
+    new_schema: Callable[[], str], tmp_path: Path
+) -> None:
+    place = Place(new_schema(), tmp_path)
+    with place.log("shared") as log:
+        log.commit(list(whole_run(1)))
+        name = log.blob(b"a term")
+        log.commit([next(whole_run(2))])
+        assert log.store.blob_get(name) == b"a term"
+        with place.opened("read") as store:
+            for _ in range(2):
+                with psycopg.connect(place.where, autocommit=True) as other:
+                    other.execute(
+                        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                        " WHERE application_name = 'llm-policy ledger'"
+                    )
+                assert (store.blob_get(name), log.store.blob_get(name)) == (b"a term", b"a term")
+                assert store.segments() == []
+                assert store._database.last_seq() == 6
+
+
+def test_a_wait_for_the_turn_that_was_cut_off_breaks_nothing(
+    new_schema: Callable[[], str], tmp_path: Path
+) -> None:
+    place = Place(new_schema(), tmp_path)
+    with place.opened("shared") as store, place.opened("shared") as other:
+        other._database._sql.execute("SET statement_timeout = 50")  # type: ignore[attr-defined]
+        with store.transaction(), pytest.raises(LedgerError, match="57014"), other.transaction():
+            pass
+        with other.transaction() as turn:
+            assert list(turn.lines(0)) == []
 
 
 async def test_a_connection_that_breaks_is_made_anew_with_its_claim(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
@@ -58,6 +60,20 @@ def test_the_archive_holds_the_lines_bytes_and_closes_with_the_hash_that_the_res
     assert place.verdict().events == 15
 
 
+@pytest.mark.parametrize("up_to", [4100, 5000, 9000])
+def test_what_is_archived_while_it_is_read_is_read_all_the_same(place: Place, up_to: int) -> None:
+    with place.opened(durability="off") as store:
+        for seq in range(1, 9001):
+            line = b'{"hash":"%064x","seq":%d}' % (seq, seq)
+            store.put((seq, None, "BackgroundFault", "local", None, line))
+        before = list(store.lines())
+        reading = store.lines()
+        found = [next(reading)]
+        store.archive(up_to)
+        assert [*found, *reading] == before
+        assert list(store.lines(4099)) == before[4099:]
+
+
 def test_an_archived_key_is_still_taken(place: Place) -> None:
     fill(place, 1)
     with place.opened() as store:
@@ -89,6 +105,37 @@ def test_a_death_between_file_and_database_loses_nothing(
         assert len(list(store.lines())) == 10
         store.archive(7)
     assert place.verdict().events == 10
+
+
+def test_a_new_folder_of_the_archive_is_synced_in_its_own(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(Path(f"/proc/self/fd/{file}").readlink()))
+    fill(place, 1)
+    place.archive = place.archive / "deep" / "er"
+    with place.opened() as store:
+        store.archive(5)
+    assert {place.archive, *list(place.archive.parents)[:3]} <= set(synced)
+
+
+def test_of_hosts_that_start_at_once_one_archives(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    with place.opened("shared") as first, place.opened("shared") as second:
+        logs = [Log(each, VirtualClock(1000)) for each in (first, second)]
+        for number in range(3):
+            logs[0].commit(list(whole_run(number)))
+        transaction = second.transaction
+
+        def later() -> Any:
+            """Let the other be quicker, once the old events are found."""
+            monkeypatch.undo()
+            assert retire(logs[0], first, 9999) is not None
+            return transaction()
+
+        monkeypatch.setattr(second, "transaction", later)
+        assert retire(logs[1], second, 9999) is None
+    verdict = place.verdict()
+    assert (verdict.fault, verdict.events) == (None, 16)
 
 
 def test_a_segment_that_is_gone_or_short_is_named(place: Place) -> None:

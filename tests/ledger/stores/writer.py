@@ -2,6 +2,7 @@
 
 `python -m tests.ledger.stores.writer race WHERE ARCHIVE NUMBER KEY` waits for a line on its standard input,
 asks for a run under one key of the tenant, beside runs of its own, and says who has the key.
+`... begin WHERE ARCHIVE NUMBER` asks for an attempt among those who share the ledger, and waits to be killed.
 `... endless WHERE ARCHIVE DURABILITY` appends runs until it is killed, and says which event is durable.
 """
 
@@ -59,10 +60,15 @@ def main(what: str, where: str, archive: str, *rest: str) -> None:
     """Do what the first argument says."""
     place = Place(where, Path(archive))
     if what == "race":
-        with place.log("shared", is_alone=False) as log:
+        with place.log("shared") as log:
             print("ready", flush=True)  # noqa: T201 - told to the test
             sys.stdin.readline()
             asyncio.run(race(log, int(rest[0]), rest[1]))
+    elif what == "begin":
+        with place.log("shared") as log:
+            log.commit(list(whole_run(int(rest[0])))[:3])
+            print("begun", flush=True)  # noqa: T201 - told to the test
+            sys.stdin.readline()
     else:
         with place.log(durability=cast("Any", rest[0])) as log:
             asyncio.run(endless(log))
