@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 BOUNDS = ("timeout_ms", "ttft_ms", "idle_ms")
 """Parameters that the driver obeys and no provider is told."""
+_BOUNDS = frozenset(BOUNDS)
 
 NUMBER_PARAMS = (
     "temperature",
@@ -60,7 +61,6 @@ def call_of(
     candidate = step.candidate
     params = dict(_given(contract) if step.params is None else step.params)
     filters = params.pop("_filters", NOTHING)
-    attempt_ms, ttft_ms, idle_ms = (_bound_in(params, name) for name in BOUNDS)
     return Call(
         provider_id=candidate["provider_id"],
         model_family=candidate["model_family"],
@@ -80,7 +80,7 @@ def call_of(
         embed=contract.embed,
         region=candidate.get("aws_region") or candidate.get("region"),
         offer=candidate.get("offer") or NOTHING,
-        timeouts=Timeouts(attempt_ms or default_timeout_ms, ttft_ms, idle_ms),
+        timeouts=_timeouts_in(params, default_timeout_ms),
         run=run,
         attempt=attempt,
     )
@@ -101,6 +101,14 @@ def _given(contract: Contract) -> Mapping[str, Any]:
     if contract.timeout_ms is None:
         return contract.params
     return {**contract.params, "timeout_ms": contract.timeout_ms}
+
+
+def _timeouts_in(params: dict[str, Any], default_timeout_ms: float) -> Timeouts:
+    """Take the bounds out of the parameters."""
+    if _BOUNDS.isdisjoint(params):
+        return Timeouts(default_timeout_ms)
+    attempt_ms, ttft_ms, idle_ms = (_bound_in(params, name) for name in BOUNDS)
+    return Timeouts(attempt_ms or default_timeout_ms, ttft_ms, idle_ms)
 
 
 def _bound_in(params: dict[str, Any], name: str) -> float | None:

@@ -372,7 +372,9 @@ def test_why_nobody_could_serve_a_flow_is_what_its_failed_node_says(stream: bool
     scripts = {"ill": [{"failure": "server_error"}], "mute": [{"answer": "x"}]}
     providers = {name: {"api_kind": "scripted"} for name in scripts}
     served = {"served_by": [{"provider": name} for name in scripts]}
+    harsh = policy("provider_eq", "ill", action="disable_provider")
     more = {"providers": providers, "models": {"m": served}, "host": {"scripts": scripts}}
+    more |= {"profiles": {"harsh": {"policy_ir": harsh}}, "defaults": {"profile": "harsh"}}
     anyone, nobody = policy("top"), policy("provider_eq", "nobody")
     healthy = policy("and", ["provider_eq", "ill"], ["not", ["is", "disabled"]])
     of_ill = policy("provider_eq", "ill")
@@ -385,9 +387,7 @@ def test_why_nobody_could_serve_a_flow_is_what_its_failed_node_says(stream: bool
             return heard.status, "retry-after" in heard.headers
 
         assert asked(flow_ir=flow_of(nobody)) == (404, False)
-        assert (
-            chat(gateway.url, policy_ir=policy("provider_eq", "ill", action="disable_provider")).status == 502
-        )
+        assert chat(gateway.url, model="profile:harsh").status == 502
         # its filter names who is disabled, or the plan passes by him
         for now in (healthy, of_ill):
             assert asked(policy_ir=now) == asked(flow_ir=flow_of(now)) == (503, True)
