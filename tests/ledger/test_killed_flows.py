@@ -105,7 +105,8 @@ def test_a_flow_killed_behind_any_event_goes_on_or_is_in_doubt_and_pays_nobody_t
 @pytest.mark.heavy
 def test_parallel_nodes_killed_behind_any_event_go_on_or_are_in_doubt(rig: Rig) -> None:
     ends = check_every_boundary(rig, "fork")
-    assert ends["ok"] >= 12
+    # behind how many events a call is under way, is for the pace of two nodes to say
+    assert ends["ok"] >= 8
     assert ends["in doubt"] >= 3
 
 
