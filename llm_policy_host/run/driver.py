@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 from llm_policy_host.ledger.desk import APPROVAL_REQUIRED
+from llm_policy_host.spelling import number
 from llm_policy_host.values import (
     Approval,
     Cost,
@@ -180,8 +181,12 @@ class Driver:
         page.admitted(step, data, inputs, bound_ms)
         return Run(contract, step, seed, inputs.now_ms + bound_ms, page, number)
 
-    def _seed(self, contract: Contract) -> int:
-        return self._around.new_seed() if contract.seed is None else contract.seed
+    def _seed(self, contract: Contract) -> Plain:
+        """Give a run's seed; what is no seed is the core's to refuse."""
+        seed = contract.seed
+        if seed is None:
+            return self._around.new_seed()
+        return number(seed) if type(seed) is int else seed
 
     def _inputs(self, seed: Plain, others: Mapping[str, Any]) -> Inputs:
         full = self._full()

@@ -432,3 +432,17 @@ async def test_a_script_may_stand_in_a_file(tmp_path: Path) -> None:
 def test_a_script_that_nobody_can_play_is_a_mistake_of_the_config(script: Any) -> None:
     with pytest.raises(ConfigError):
         _host({"a": script})
+
+
+@pytest.mark.parametrize("seed", [2**53 + 1, -(2**53) - 1, 10**30, 10**400, 1.5, float("nan"), "x", True])
+def test_what_is_no_seed_is_refused_and_breaks_nothing(seed: Any) -> None:
+    config = {
+        "providers": {"a": {"api_kind": "scripted"}},
+        "models": {"m": {"served_by": [{"provider": "a"}]}},
+    }
+    scripts = {"scripts": {"a": [{"answer": "x"}]}}
+    with Host.from_data({**config, "profiles": {"default": {}}, "host": scripts}) as host:
+        result = host.run_sync(Contract(prompt="x", seed=seed))
+        assert (result.ok, result.error) == (False, "policy_refused")
+        assert result.refusal is not None
+        assert result.refusal["path"] == "$.seed"
