@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from operator import lt
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -42,10 +43,13 @@ def _are_names(value: Any) -> bool:  # noqa: ANN401 - any plain value
     if type(value) is not list or not 0 < len(value) <= MAX_NAMES:
         return False
     try:
-        is_plain = is_name("".join(value))
+        joined = "".join(value)
     except TypeError:
         return False
-    return is_plain and value[0] != "" and max(map(len, value)) <= MAX_NAME and value == sorted(set(value))
+    if len(joined) > MAX_NAME and max(map(len, value)) > MAX_NAME:
+        return False
+    is_plain = joined.isprintable() or is_name(joined)
+    return is_plain and value[0] != "" and all(map(lt, value, value[1:]))
 
 
 def _are_rights(value: Any) -> bool:  # noqa: ANN401 - any plain value

@@ -21,7 +21,7 @@ import orjson
 from llm_policy_host.errors import UsageError
 from llm_policy_host.quick import quick
 
-from .caveats import CAVEATS, RIGHTS, Caveats, canonical, written
+from .caveats import CAVEATS, RIGHTS, Caveat, Caveats, canonical, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -72,13 +72,18 @@ class Budget:
 class Grant:
     """What a key gives: the intersection of its caveats. A set that is absent allows all.
 
-    `chain` is the digest of its id and of its caveats in their order: no other key has it.
+    `lines` are the caveats as they were signed.
     """
 
     key_id: str
     caveats: Caveats = field(repr=False)
     budgets: tuple[Budget, ...] = ()
-    chain: str = ""
+    lines: bytes = field(default=b"", repr=False)
+
+    @property
+    def chain(self) -> str:
+        """Give the digest of its id and of its caveats in their order: no other key has it."""
+        return _chain(self.key_id, self.lines)
 
     @property
     def rights(self) -> frozenset[str]:
@@ -252,33 +257,37 @@ def _read(given: _Given) -> Grant | KeyRefusal:
         read = _parse(line)
         if isinstance(read, str):
             return read
-        name, value = read
-        row = CAVEATS[name]
+        row, value = read
+        name = row.name
         left[name] = row.meet(left[name], value) if name in left else row.first(value)
         if row.window is not None:
             account = _account(given.key_id, given.raw[:end])
             budgets.append(Budget(account, row.resource, value, row.window))
     if len(budgets) > MAX_BUDGETS:
         return "too_many_caveats"
-    chain = hashlib.sha256(given.key_id.encode() + b"." + given.raw).hexdigest()
-    return Grant(given.key_id, left, tuple(budgets), chain)
+    return Grant(given.key_id, left, tuple(budgets), given.raw)
 
 
-def _parse(line: bytes) -> tuple[str, Any] | KeyRefusal:
+def _parse(line: bytes) -> tuple[Caveat, Any] | KeyRefusal:
     try:
         name, value = orjson.loads(line)
     except (ValueError, TypeError):
         return "bad_caveat"
-    if not isinstance(name, str) or name not in CAVEATS:
+    row = CAVEATS.get(name) if isinstance(name, str) else None
+    if row is None:
         return "unknown_caveat"
-    if not CAVEATS[name].is_good(value) or canonical(name, value) != line:
+    if not row.is_good(value) or canonical(name, value) != line:
         return "bad_caveat"
-    return name, value
+    return row, value
 
 
 def _account(key_id: str, prefix: bytes) -> str:
     """Name a budget's account by the caveats up to it, of which the name tells nothing."""
-    return f"key:{key_id}:{hashlib.sha256(key_id.encode() + b'.' + prefix).hexdigest()[:32]}"
+    return f"key:{key_id}:{_chain(key_id, prefix)[:32]}"
+
+
+def _chain(key_id: str, lines: bytes) -> str:
+    return hashlib.sha256(key_id.encode() + b"." + lines).hexdigest()
 
 
 def _extended(given: _Given, caveats: Iterable[tuple[str, Any]]) -> str:
