@@ -20,6 +20,7 @@ from llm_policy_host.ledger.keys import Grant, Verifier, mint
 from llm_policy_host.ledger.keys import verify as verify_key
 from llm_policy_host.ledger.log import Log
 from llm_policy_host.ledger.verify import verify
+from llm_policy_host.quick import collect_less
 from llm_policy_host.store.memory import MemoryStore
 from llm_policy_host.store.sqlite import open_sqlite
 
@@ -37,6 +38,7 @@ FLOOR = "floor: line and hash alone"
 
 ABOUT = """\
 Things per second of CPU time, median of rounds that take turns; the aims are for the reference machine.
+Python collects as seldom as `serve` lets it.
   floor             a dict of 14 keys to one line of sorted keys, SHA-256 behind the line before
   append            a draft validated, its lineage and authority checked, chained, in a store in memory
   append, accounts  the same with a hold on two accounts above each other, and what was spent settled
@@ -230,6 +232,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def do(arguments: argparse.Namespace) -> int:
     """Measure and print."""
+    collect_less()
     measured = rows(max(1, arguments.events // EVENTS_A_RUN))
     for _ in range(arguments.rounds):
         for row in measured:

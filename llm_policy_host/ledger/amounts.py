@@ -79,4 +79,5 @@ def token_classes(usage: Usage) -> dict[str, int]:
 
 def count(amount: float) -> int:
     """Give an amount as one that an event may hold, whatever a provider reported."""
-    return min(max(0, int(amount)), MOST)
+    whole = int(amount)
+    return whole if 0 <= whole <= MOST else min(max(0, whole), MOST)

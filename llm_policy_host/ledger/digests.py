@@ -148,13 +148,14 @@ def decision_digest(policy: str | None, catalog: str, ctx: str, seed: Plain, sha
 
 def trace_digest(decision: str, path: Iterable[Mapping[str, Any]], error: str | None) -> str:
     """Identify a decision with the path of its outcomes: who was asked, and how that and all of it ended."""
-    asked = ",".join(
-        text_of([step["provider_id"], step["model_family"], step.get("error_kind") or "ok"])
-        for step in path
-        if step["event"] == "attempted"
-    )
+    asked = ",".join([_ended(step) for step in path if step["event"] == "attempted"])
     text = f'{{"decision":"{decision}","end":{quoted(error or "ok")},"path":[{asked}]}}'
     return sha256(spelling.encode(text)).hexdigest()
+
+
+def _ended(step: Mapping[str, Any]) -> str:
+    kind = quoted(step.get("error_kind") or "ok")
+    return f"[{quoted(step['provider_id'])},{quoted(step['model_family'])},{kind}]"
 
 
 class Memo(Generic[T]):

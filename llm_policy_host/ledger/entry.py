@@ -9,7 +9,7 @@ from llm_policy_host.errors import LedgerError
 from llm_policy_host.spelling import encode
 
 from .amounts import count
-from .event import NONE, Draft
+from .event import NONE, new_draft
 from .folds import TURNS_EXCEEDED
 from .kinds import NAME, expression, is_code
 from .said import REQUEST, request_bytes
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from llm_policy_host.values import Contract
 
     from .books import LedgerBooks
+    from .event import Draft
 
 _UNTOLD: Final = frozenset({"store", TURNS_EXCEEDED})
 _is_name = expression(NAME)
@@ -48,9 +49,8 @@ class Entry:
     ) -> None:
         origin = self._contract.origin
         by = origin.by if kind.startswith("Request") else "driver"
-        self._drafts.append(
-            Draft(kind, by, self._tenant, self.run_id, origin.parent, None, idem, core, obs, refs)
-        )
+        fields = (kind, by, self._tenant, self.run_id, origin.parent, None, idem, core, obs, refs)
+        self._drafts.append(new_draft(fields))
 
     def _received(self, shape: str | None, *, profile: str | None = None, is_flow: bool = False) -> None:
         contract, origin = self._contract, self._contract.origin

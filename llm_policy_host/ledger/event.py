@@ -5,13 +5,11 @@ Both are named tuples: of Python's immutable values they are made the quickest, 
 
 from __future__ import annotations
 
+from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 VERSION = 1
 NO_HASH: Final = "0" * 64
@@ -104,9 +102,8 @@ def chained(draft: Draft, seq: int, ts: int, cause: int | None, prev: str) -> Ev
     )
 
 
-def canonical(value: Mapping[str, Any]) -> bytes:
-    """Write plain data without fractions as the one line it can be: sorted keys, compact UTF-8."""
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+canonical: Final = partial(orjson.dumps, option=orjson.OPT_SORT_KEYS)
+"""Writes plain data without fractions as the one line it can be: sorted keys, compact UTF-8."""
 
 
 def line_hash(prev: str, line: bytes) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from llm_policy_host.quick import collect_less
+
 from .joining import JoiningProtocol
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ class Server(uvicorn.Server):
         """Open for business."""
         await super().startup(sockets)
         if self.started:
-            gc.set_threshold(10_000, 20, 20)
+            collect_less()
             gc.freeze()  # what is there by now stays: no collection need look at it again
             self._on_ready()
 
