@@ -105,11 +105,8 @@ def fields_test(*parts: Mapping[str, Field]) -> Callable[..., bool]:
     tests = []
     for place, fields in enumerate(parts):
         given = f"r{place}"
-        if not fields:
-            tests.append(f"{given}.__class__ is dict and not {given}")
-            continue
         scope[f"known{place}"] = frozenset(fields)
-        tests.append(f"{given}.__class__ is dict and known{place}.issuperset({given})")
+        of_fields = [f"known{place}.issuperset({given})"]
         for count, (name, each) in enumerate(fields.items()):
             test = each.kind.test
             for old, value in each.kind.scope.items():
@@ -119,7 +116,12 @@ def fields_test(*parts: Mapping[str, Field]) -> Callable[..., bool]:
             get = f"(v := {given}.get({name!r}))"
             # no kind's test is true of None, so that a field that must be there needs no more
             known = f"({get} is None or {test})" if each.is_optional else re.sub(r"\bv\b", get, test, count=1)
-            tests.append(known)
+            of_fields.append(known)
+        tests.append(f"{given}.__class__ is dict")
+        all_of = " and ".join(of_fields)
+        # most events leave out a part of which nothing must be there
+        may_be_empty = all(each.is_optional for each in fields.values())
+        tests.append(f"(not {given} or {all_of})" if may_be_empty else all_of)
     arguments = ", ".join(f"r{place}" for place in range(len(parts)))
     made: Callable[..., bool] = eval(f"lambda {arguments}: {' and '.join(tests)}", scope)  # noqa: S307 - ours
     return made
