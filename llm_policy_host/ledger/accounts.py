@@ -73,14 +73,6 @@ class _Hold:
 class Accounts:
     """The fold. `check` changes nothing; an event that is applied is believed."""
 
-    HEARS: Final = frozenset(
-        {
-            *("AccountOpened", "AccountAdjusted", "ApprovalRequested", "ApprovalDecided", "AttemptProposed"),
-            *("AttemptOutcome", "RunCompleted", "RunFailed", "RunCancelled"),
-        }
-    )
-    """Events that change it."""
-
     def __init__(self) -> None:
         self._accounts: dict[str, Account] = {}
         self._holds: dict[str, dict[int | str, _Hold]] = {}
@@ -102,6 +94,8 @@ class Accounts:
             "RunFailed": self._end,
             "RunCancelled": self._end,
         }
+        self.hears: Final = frozenset(self._applies)
+        """Events that change it."""
 
     def check(self, draft: Emitted, ts: int) -> Refusal | None:
         """Say why an event cannot be at a moment; None where it can."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from llm_policy_host.errors import LedgerError
 
 from .event import Draft
+from .schema import ASKING, DECIDED, ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +39,7 @@ EXPIRED: Final = "approval_expired"
 """The error of a run that nobody let go on in time, or that nobody came for once he might."""
 
 _REMEMBERED: Final = 4096
+_WAITS: Final = frozenset({ASKING, DECIDED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +85,8 @@ class Asking:
 class Approvals:
     """The fold: all that wait, and the last of those that do no longer."""
 
-    HEARS: Final = frozenset(
-        {
-            *("ApprovalRequested", "ApprovalDecided", "AttemptProposed"),
-            *("RunCompleted", "RunFailed", "RunCancelled"),
-        }
-    )
-    """Events that change it: what a run that waits may do."""
+    hears: Final = frozenset(name for name, row in ROWS.items() if _WAITS.intersection(row.follows or ()))
+    """Events that change it: what may come of a run that waits; a first request is among them."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, Asking] = {}
@@ -134,20 +131,20 @@ class Approvals:
     def apply(self, event: Event) -> None:
         """Take an event of the log into account."""
         kind, run = event.type, event.run
+        if run in self._by_run:
+            self._go_on(kind, run or "", event)
         if kind == "ApprovalRequested":
             asking = _asking(event)
             self._waiting[asking.id] = asking
             self._first_ms = min(self._first_ms, asking.until_ms)
             self._by_run[asking.run] = asking.id
-        elif run in self._by_run:
-            self._go_on(kind, run or "", event)
 
     def _go_on(self, kind: str, run: str, event: Event) -> None:
         name = self._by_run[run]
         if kind == "ApprovalDecided":
             self._decide(name, event)
             return
-        # the run goes on, or is over
+        # the run goes on, asks for another, or is over
         del self._by_run[run]
         place = self._waiting if name in self._waiting else self._granted
         if name in place:

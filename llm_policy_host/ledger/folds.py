@@ -52,7 +52,7 @@ class Folds:
         }
         folds = (self.accounts, self.ring, self.sessions, self.approvals)
         self._applies: Mapping[str, tuple[Callable[[Event], None], ...]] = {
-            kind: tuple(fold.apply for fold in folds if kind in fold.HEARS) for kind in ROWS
+            kind: tuple(fold.apply for fold in folds if kind in fold.hears) for kind in ROWS
         }
 
     def check(self, draft: Emitted, ts: int) -> None:

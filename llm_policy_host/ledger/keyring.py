@@ -28,7 +28,7 @@ class MintedKey:
 class KeyRing:
     """Who has been given a key, and whose was taken back: that ends all that derive from it."""
 
-    HEARS: Final = frozenset({"KeyMinted", "KeyRevoked"})
+    hears: Final = frozenset({"KeyMinted", "KeyRevoked"})
     """Events that change it."""
 
     def __init__(self) -> None:

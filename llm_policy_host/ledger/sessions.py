@@ -48,7 +48,7 @@ class Session:
 class Sessions:
     """The fold."""
 
-    HEARS: Final = frozenset({"RequestReceived", "SessionOpened", "ModeChanged", "SessionClosed"})
+    hears: Final = frozenset({"RequestReceived", "SessionOpened", "ModeChanged", "SessionClosed"})
     """Events that change it."""
 
     def __init__(self) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llm_policy_host.clock import VirtualClock
 from llm_policy_host.core.gates import GATE_FIELDS, Gate, Judge, create_judge
 from llm_policy_host.core.vm import Vm, available_runtimes
 from llm_policy_host.errors import LedgerError
@@ -16,9 +17,12 @@ from llm_policy_host.hindsight.deciding import Decider
 from llm_policy_host.hindsight.history import past_runs
 from llm_policy_host.ledger.approvals import decided
 from llm_policy_host.ledger.event import Draft
+from llm_policy_host.ledger.folds import Folds
+from llm_policy_host.ledger.log import Log
 from llm_policy_host.ledger.sessions import opening
 from llm_policy_host.store.memory import MemoryStore
 from llm_policy_host.values import Contract, Origin
+from tests.ledger import drafts
 from tests.ledger.setting import HELLO, Setting
 
 if TYPE_CHECKING:
@@ -430,3 +434,36 @@ def test_redirects_are_decided_again_on_every_runtime() -> None:
         decider = Decider(setting.store.blob_get, runtime)
         for past in runs[:4]:
             assert decider.again(past).difference is None, (runtime, past.run)
+
+
+@pytest.mark.parametrize(
+    ("end", "core", "state"),
+    [
+        ("AttemptProposed", {"attempt": 1}, "used"),
+        ("RunFailed", {"attempts": 0}, "ended"),
+        ("RunFailed", {"attempts": 0, "error": "approval_expired"}, "expired"),
+        ("RunCancelled", {"attempts": 0}, "ended"),
+        ("ApprovalRequested", {"approval": "a2", "attempt": 1}, "ended"),
+    ],
+)
+@pytest.mark.parametrize("is_granted", [False, True])
+def test_nothing_waits_once_its_run_has_gone_on(
+    end: str, core: dict[str, Any], state: str, *, is_granted: bool
+) -> None:
+    clock, until = VirtualClock(1), {"ApprovalRequested": {"until_ms": 1000}}
+    log = Log(MemoryStore(), clock, Folds)
+    approvals = log.chain.fold.approvals  # type: ignore[union-attr]
+    log.append(drafts.draft("AccountOpened", core={"limits": {}}))
+    for kind in ("RequestReceived", "PolicyAdmitted", "ApprovalRequested"):
+        log.append(drafts.draft(kind, 1, obs=until.get(kind, {})))
+    if is_granted:
+        log.append(drafts.draft("ApprovalDecided", 1))
+    elif end in ("AttemptProposed", "ApprovalRequested"):
+        with pytest.raises(LedgerError):
+            log.append(drafts.draft(end, 1, core=core))
+        return
+    log.append(drafts.draft(end, 1, core=core))
+    found = approvals.find("a1")
+    assert found is not None
+    assert found.state == state
+    assert found not in approvals.due(10**15)
